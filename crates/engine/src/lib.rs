@@ -1,0 +1,1 @@
+//! What a ruleset does to sets of packets: decide and peel.

@@ -1,0 +1,2 @@
+//! The `firewarden` command.
+fn main() {}

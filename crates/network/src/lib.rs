@@ -1,0 +1,1 @@
+//! Hosts, hook traversal, NAT, replies and hops.

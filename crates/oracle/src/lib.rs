@@ -1,0 +1,1 @@
+//! What the Linux kernel does with a packet: throwaway network namespaces.

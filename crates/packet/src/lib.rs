@@ -1,0 +1,1 @@
+//! Header fields, points, boxes and sets of packets.

@@ -1,0 +1,1 @@
+//! Rulesets: syntax trees with spans, one intermediate representation, and the interpreter.

@@ -1,0 +1,1 @@
+//! Unpublished: generators, corpus access and the differential harness.

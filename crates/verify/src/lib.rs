@@ -1,0 +1,1 @@
+//! Intents and the questions asked of rulesets: check, exposure, trace; findings.

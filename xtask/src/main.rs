@@ -1,0 +1,2 @@
+//! Commands for the people who build Firewarden.
+fn main() {}
