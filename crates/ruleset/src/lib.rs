@@ -1,1 +1,3 @@
 //! Rulesets: syntax trees with spans, one intermediate representation, and the interpreter.
+
+pub mod ir;

@@ -1,0 +1,140 @@
+//! Boxes: products of one dim for each field.
+
+use crate::{AtomTable, Cube, Dim, Field, FieldKind, Point};
+use smallvec::SmallVec;
+
+/// A set of packets: for each field an interval or a cube of values. Fields that aren't named are unrestricted.
+/// Never empty: operations that could make it so return `None` or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PacketBox {
+    /// Sorted by field.
+    dims: SmallVec<[(Field, Dim); 8]>,
+}
+
+impl PacketBox {
+    /// Every packet.
+    pub fn all() -> PacketBox {
+        PacketBox::default()
+    }
+
+    /// The restricted fields in ascending order.
+    pub fn dims(&self) -> &[(Field, Dim)] {
+        &self.dims
+    }
+
+    /// The restriction of a field; `None` where it is unrestricted. O(log fields).
+    pub fn get(&self, field: Field) -> Option<&Dim> {
+        self.dims
+            .binary_search_by_key(&field, |entry| entry.0)
+            .ok()
+            .and_then(|at| self.dims.get(at))
+            .map(|e| &e.1)
+    }
+
+    /// The values of a field, from the atom table's domain where the box doesn't restrict it.
+    pub fn dim(&self, field: Field, atoms: &AtomTable) -> Dim {
+        self.get(field).copied().unwrap_or_else(|| PacketBox::full(field, atoms))
+    }
+
+    /// All values of a field.
+    pub fn full(field: Field, atoms: &AtomTable) -> Dim {
+        match field.kind() {
+            FieldKind::Range => {
+                let (low, high) = atoms.domain(field);
+                Dim::Range(low, high)
+            }
+            FieldKind::Bits => Dim::Bits(Cube { mask: 0, value: 0 }),
+        }
+    }
+
+    /// Sets the values of a field, whatever they were.
+    pub fn set(&mut self, field: Field, dim: Dim) {
+        match self.dims.binary_search_by_key(&field, |entry| entry.0) {
+            Ok(at) => {
+                if let Some(entry) = self.dims.get_mut(at) {
+                    entry.1 = dim;
+                }
+            }
+            Err(at) => self.dims.insert(at, (field, dim)),
+        }
+    }
+
+    /// The box with a field set; for building.
+    #[must_use]
+    pub fn with(mut self, field: Field, dim: Dim) -> PacketBox {
+        self.set(field, dim);
+        self
+    }
+
+    /// The box with a field set to one value; for building.
+    #[must_use]
+    pub fn with_value(self, field: Field, value: u128) -> PacketBox {
+        self.with(field, Dim::single(field.kind(), field.max_value(), value))
+    }
+
+    /// Lifts the restriction of a field.
+    pub fn clear(&mut self, field: Field) {
+        self.dims.retain(|entry| entry.0 != field);
+    }
+
+    /// Keeps only the values of `field` that are in `dim`. False, and unchanged, where none are left.
+    #[must_use]
+    pub fn restrict(&mut self, field: Field, dim: Dim) -> bool {
+        let dim = match self.get(field) {
+            Some(own) => match own.intersect(&dim) {
+                Some(common) => common,
+                None => return false,
+            },
+            None => dim,
+        };
+        self.set(field, dim);
+        true
+    }
+
+    /// Membership. O(fields).
+    pub fn contains(&self, point: &Point) -> bool {
+        self.dims.iter().all(|(field, dim)| dim.contains(point.get(*field)))
+    }
+
+    /// The packets in both; `None` where there are none. O(fields).
+    pub fn intersect(&self, other: &PacketBox) -> Option<PacketBox> {
+        let mut common = self.clone();
+        for (field, dim) in &other.dims {
+            if !common.restrict(*field, *dim) {
+                return None;
+            }
+        }
+        Some(common)
+    }
+
+    /// True where some packet is in both. O(fields).
+    pub fn overlaps(&self, other: &PacketBox) -> bool {
+        other.dims.iter().all(|(field, dim)| self.get(*field).is_none_or(|own| own.intersect(dim).is_some()))
+    }
+
+    /// True where every packet of `other` is in `self`. O(fields).
+    pub fn covers(&self, other: &PacketBox, atoms: &AtomTable) -> bool {
+        self.dims.iter().all(|(field, dim)| dim.covers(&other.dim(*field, atoms)))
+    }
+
+    /// `self` without `other`, as disjoint boxes, a few for each field that `other` restricts. O(fields²).
+    pub fn subtract(&self, other: &PacketBox, atoms: &AtomTable) -> Vec<PacketBox> {
+        if !self.overlaps(other) {
+            return vec![self.clone()];
+        }
+        let mut pieces = Vec::new();
+        let mut rest = self.clone();
+        for (field, cut) in &other.dims {
+            let own = rest.dim(*field, atoms);
+            let Some(common) = own.intersect(cut) else { continue };
+            if common == own {
+                continue;
+            }
+            for part in own.subtract(cut) {
+                pieces.push(rest.clone().with(*field, part));
+            }
+            rest.set(*field, common);
+        }
+        pieces
+    }
+}

@@ -1,0 +1,1 @@
+//! Packets as text, the way people write and read them.
