@@ -1,3 +1,6 @@
 //! Rulesets: syntax trees with spans, one intermediate representation, and the interpreter.
 
 pub mod ir;
+
+mod surroundings;
+pub use surroundings::{Surroundings, Unknown};
