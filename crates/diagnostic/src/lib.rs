@@ -4,7 +4,10 @@
 //! renderer for each output format. This crate does no I/O: texts come in through [`SourceMap`].
 
 mod model;
+pub mod render;
+mod report;
 mod source;
 
 pub use model::{Diagnostic, Label, Severity};
+pub use report::{Dependency, Finding, Manager, Report, ResultItem, Step, Summary, Verdict, Witness};
 pub use source::{FileId, LineColumn, SourceFile, SourceMap, Span};

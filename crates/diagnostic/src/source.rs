@@ -48,18 +48,40 @@ pub struct SourceFile {
     /// The text.
     pub text: String,
     line_starts: Vec<u32>,
+    /// How many characters begin before each multiple of [`STRIDE`] bytes: a column far into a line of many
+    /// megabytes is then found without reading the line again.
+    checkpoints: Vec<u32>,
+}
+
+/// Bytes between two checkpoints of [`SourceFile`].
+const STRIDE: usize = 1024;
+
+/// Counts the characters that begin in some bytes: those that don't continue one. Right at any offset.
+fn characters(bytes: &[u8]) -> u32 {
+    bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count() as u32
 }
 
 impl SourceFile {
-    /// The place of a byte offset. O(log lines + line length).
+    /// The place of a byte offset. O(log lines).
     pub fn line_column(&self, offset: u32) -> LineColumn {
         let offset = offset.min(self.text.len() as u32);
         let line = self.line_starts.partition_point(|&start| start <= offset).max(1) - 1;
         let start = self.line_starts.get(line).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start as usize..offset as usize).unwrap_or_default();
-        // Counting the bytes that don't continue a character counts characters, at any offset.
-        let column = before.iter().filter(|byte| (**byte & 0xC0) != 0x80).count() as u32 + 1;
+        let column = self.characters_before(offset) - self.characters_before(start) + 1;
         LineColumn { line: line as u32 + 1, column }
+    }
+
+    /// How many characters begin before a byte offset. O(1).
+    fn characters_before(&self, offset: u32) -> u32 {
+        let index = offset as usize / STRIDE;
+        let before = self.checkpoints.get(index).copied().unwrap_or(0);
+        let rest = self.text.as_bytes().get(index * STRIDE..offset as usize).unwrap_or_default();
+        before + characters(rest)
+    }
+
+    /// The byte offset where a line (from 1) starts. `None` past the end.
+    pub fn line_start(&self, line: u32) -> Option<u32> {
+        self.line_starts.get((line as usize).checked_sub(1)?).copied()
     }
 
     /// The text of a line (from 1), without its line end. `None` past the end.
@@ -82,8 +104,15 @@ impl SourceMap {
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
         let text = text.into();
         let mut line_starts = vec![0];
-        line_starts.extend(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1));
-        self.files.push(SourceFile { name: name.into(), text, line_starts });
+        line_starts
+            .extend(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1));
+        let mut checkpoints = vec![0];
+        let mut count = 0;
+        for chunk in text.as_bytes().chunks(STRIDE) {
+            count += characters(chunk);
+            checkpoints.push(count);
+        }
+        self.files.push(SourceFile { name: name.into(), text, line_starts, checkpoints });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -94,7 +123,9 @@ impl SourceMap {
 
     /// The bytes of a span; empty when the span isn't of this map.
     pub fn slice(&self, span: Span) -> &str {
-        self.get(span.file).and_then(|file| file.text.get(span.start as usize..span.end as usize)).unwrap_or_default()
+        self.get(span.file)
+            .and_then(|file| file.text.get(span.start as usize..span.end as usize))
+            .unwrap_or_default()
     }
 
     /// `name:line:column` of a span's start, as compilers print it.

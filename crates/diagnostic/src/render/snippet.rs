@@ -1,0 +1,200 @@
+//! A diagnostic with its lines of source, underlined. Lines are cut around what is underlined before they
+//! reach the layout, so that its work doesn't grow with the length of a line.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use annotate_snippets::renderer::Renderer;
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Snippet};
+
+use crate::render::text::{one_line, quote, visible};
+use crate::{Diagnostic, FileId, Label, Severity, SourceFile, SourceMap};
+
+/// The most characters of a source line that are shown.
+const LINE_WIDTH: usize = 160;
+/// How many of them stand before the first underlined one, when the line is cut.
+const LEAD: usize = 40;
+/// The longest message shown, in characters.
+const LONGEST_MESSAGE: usize = 600;
+/// The most labels of a diagnostic that are shown.
+const MOST_LABELS: usize = 16;
+/// Labels at most this many lines apart are shown in one piece of source.
+const NEAR_LINES: u32 = 6;
+
+/// Which of the notes and help to show below the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Footer {
+    /// As notes and help of the compiler style.
+    Shown,
+    /// Left to the caller.
+    Left,
+}
+
+/// Renders one diagnostic, without a line end after it. O(length of what is shown · labels).
+pub(crate) fn render(
+    diagnostic: &Diagnostic,
+    sources: &SourceMap,
+    renderer: &Renderer,
+    footer: Footer,
+) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let title = level.primary_title(quote(&diagnostic.message, LONGEST_MESSAGE)).id(diagnostic.code);
+    let mut elements = pieces(diagnostic, sources);
+    if footer == Footer::Shown {
+        let notes =
+            diagnostic.notes.iter().map(|note| Level::NOTE.message(quote(note, LONGEST_MESSAGE)).into());
+        elements.extend(notes);
+        let help = diagnostic.help.as_ref();
+        elements.extend(help.map(|help| Level::HELP.message(quote(help, LONGEST_MESSAGE)).into()));
+    }
+    renderer.render(&[title.elements(elements)])
+}
+
+/// The pieces of source of a diagnostic: those with the primary label first, then by file and line.
+fn pieces(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<Element<'static>> {
+    let primary = diagnostic.span();
+    let mut by_line: BTreeMap<(bool, FileId, u32), Vec<&Label>> = BTreeMap::new();
+    for label in diagnostic.labels.iter().take(MOST_LABELS) {
+        if let Some(file) = sources.get(label.span.file) {
+            let line = file.line_column(label.span.start).line;
+            let other_file = primary.is_some_and(|span| span.file != label.span.file);
+            by_line.entry((other_file, label.span.file, line)).or_default().push(label);
+        }
+    }
+    // Lines that are near one another become one piece.
+    let mut pieces: Vec<(FileId, Vec<(u32, Vec<&Label>)>)> = Vec::new();
+    for ((_, file, line), labels) in by_line {
+        match pieces.last_mut() {
+            Some((of, lines))
+                if *of == file && lines.last().is_some_and(|(last, _)| line - last <= NEAR_LINES) =>
+            {
+                lines.push((line, labels));
+            }
+            _ => pieces.push((file, vec![(line, labels)])),
+        }
+    }
+    // Where the piece of the primary label isn't the first of its file, it is moved to the front.
+    let holds_primary = |lines: &[(u32, Vec<&Label>)]| {
+        lines.iter().flat_map(|(_, labels)| labels).any(|label| Some(label.span) == primary)
+    };
+    pieces.sort_by_key(|(_, lines)| !holds_primary(lines));
+    let mut elements = Vec::new();
+    for (file, lines) in pieces {
+        if let Some(source) = sources.get(file) {
+            elements.extend(piece(source, &lines));
+        }
+    }
+    elements
+}
+
+/// One piece: where it is, and its lines with their underlines.
+fn piece(file: &SourceFile, lines: &[(u32, Vec<&Label>)]) -> Vec<Element<'static>> {
+    let all = || lines.iter().flat_map(|(_, labels)| labels);
+    let (Some((first, _)), Some((last, _))) = (lines.first(), lines.last()) else { return Vec::new() };
+    let Some(shown) = all().find(|label| label.primary).or(all().next()) else { return Vec::new() };
+    let at = file.line_column(shown.span.start);
+    let origin = Origin::path(one_line(&file.name).into_owned())
+        .line(at.line as usize)
+        .char_column(at.column as usize);
+
+    let mut text = String::new();
+    let mut annotations = Vec::new();
+    for number in *first..=*last {
+        let none = Vec::new();
+        let labels = lines.iter().find(|(line, _)| *line == number).map_or(&none, |(_, labels)| labels);
+        let line = file.line(number).unwrap_or_default();
+        let line_start = file.line_start(number).unwrap_or(0) as usize;
+        let spans: Vec<Range<usize>> = labels
+            .iter()
+            .map(|label| {
+                let start = (label.span.start as usize).saturating_sub(line_start).min(line.len());
+                let end = (label.span.end as usize).saturating_sub(line_start).min(line.len());
+                start..end.max(start)
+            })
+            .collect();
+        let (cut, moved) = cut(line, &spans);
+        for (label, span) in labels.iter().zip(moved) {
+            let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let span = text.len() + span.start..text.len() + span.end;
+            annotations.push(kind.span(span).label(quote(&label.message, LONGEST_MESSAGE)));
+        }
+        text.push_str(&cut);
+        text.push('\n');
+    }
+    // A line end shows nothing but gives an empty line at the end of the file something to point at.
+    let snippet = Snippet::source(text).line_start(*first as usize).annotations(annotations);
+    vec![origin.into(), snippet.into()]
+}
+
+/// The part of a line around its first underlined place, made visible, and where the underlined places are
+/// in it. O([`LINE_WIDTH`] + places), however long the line is.
+fn cut(line: &str, spans: &[Range<usize>]) -> (String, Vec<Range<usize>>) {
+    let from = spans.iter().map(|span| span.start).min().unwrap_or(0);
+    let from = floor(line, from);
+    let long = line.char_indices().nth(LINE_WIDTH).is_some();
+    let window_start = if long {
+        let before = line.get(..from).unwrap_or_default();
+        before.char_indices().rev().nth(LEAD - 1).map_or(0, |(at, _)| at)
+    } else {
+        0
+    };
+    let rest = line.get(window_start..).unwrap_or_default();
+    let window_end = rest.char_indices().nth(LINE_WIDTH).map_or(line.len(), |(at, _)| window_start + at);
+
+    let mut shown = String::new();
+    if window_start > 0 {
+        shown.push('…');
+    }
+    // Where each character of the window begins in the line and in what is shown.
+    let mut starts = Vec::new();
+    for (at, c) in line.get(window_start..window_end).unwrap_or_default().char_indices() {
+        starts.push((window_start + at, shown.len()));
+        shown.push(visible(c).unwrap_or(c));
+    }
+    let end = shown.len();
+    if window_end < line.len() {
+        shown.push('…');
+    }
+    // Replaced byte for byte, so no place moves; the marker is acted on anywhere in a line of a log.
+    let shown = shown.replace("##[", "# [");
+    let place = |at: usize| {
+        let index = starts.partition_point(|(from, _)| *from < at);
+        starts.get(index).map_or(end, |(_, to)| *to)
+    };
+    let moved = spans.iter().map(|span| place(span.start)..place(span.end)).collect();
+    (shown, moved)
+}
+
+/// The nearest character boundary at or before a byte offset.
+fn floor(line: &str, at: usize) -> usize {
+    (0..=at.min(line.len())).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_a_long_line_around_the_place() {
+        let line = format!("{}drop{}", "é".repeat(1_000_000), "x".repeat(1_000_000));
+        let (shown, spans) = cut(&line, &[2_000_000..2_000_004]);
+        assert!(shown.chars().count() <= LINE_WIDTH + 2);
+        assert_eq!(shown.get(spans[0].clone()), Some("drop"));
+        assert!(shown.starts_with("…é") && shown.ends_with("x…"));
+    }
+
+    #[test]
+    fn survives_places_inside_characters() {
+        let line = "ééé";
+        for start in 0..8 {
+            for end in start..9 {
+                let (shown, spans) = cut(line, &[start..end]);
+                assert!(shown.get(spans[0].clone()).is_some());
+            }
+        }
+    }
+}
