@@ -1,6 +1,7 @@
 //! Rulesets: syntax trees with spans, one intermediate representation, and the interpreter.
 
 pub mod ir;
+pub mod syntax;
 
 mod surroundings;
 pub use surroundings::{Surroundings, Unknown};

@@ -1,0 +1,3 @@
+//! The frontends: text in, syntax trees with spans and diagnostics out. They never fail as a whole.
+
+pub mod nft;

@@ -1,0 +1,3 @@
+//! nftables: the syntax tree, the text parser (`nft -f`, `nft list ruleset`) and the JSON reader (`nft -j`).
+
+pub mod ast;
