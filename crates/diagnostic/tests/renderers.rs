@@ -73,9 +73,10 @@ fn a_line_of_ten_megabytes_is_not_repeated() {
     let line = "a ".repeat(5_000_000);
     let file = sources.add("long.nft", line.as_str());
     let mut report = Report::new("0.1.0", "check", "long.nft");
+    let everywhere = Span::new(file, 0, line.len());
+    report.diagnostics.push(Diagnostic::error("syntax", line.as_str()).at(everywhere, line.as_str()));
     for at in (0..1000).map(|n| n * 10_000) {
-        let span = Span::new(file, at, line.len());
-        report.diagnostics.push(Diagnostic::error("syntax", line.as_str()).at(span, line.as_str()));
+        report.diagnostics.push(Diagnostic::error("syntax", "m").at(Span::new(file, at, line.len()), "here"));
     }
     for (name, renderer) in TEXT.into_iter().chain(JSON) {
         let out = renderer(&report, &sources);
@@ -84,6 +85,15 @@ fn a_line_of_ten_megabytes_is_not_repeated() {
         let longest = out.lines().map(str::len).max().unwrap();
         assert!(longest < 4_500, "{name}: a line of {longest} bytes");
     }
+}
+
+#[test]
+fn a_cut_line_keeps_its_column() {
+    let mut sources = SourceMap::default();
+    let file = sources.add("long.nft", format!("\n{}drop", "é".repeat(1000)));
+    let diagnostic = Diagnostic::error("e", "m").at(Span::new(file, 2001, 2005), "here");
+    let out = render::render_diagnostics(&[diagnostic], &sources, Style::Plain);
+    assert!(out.contains("--> long.nft:2:1001\n"), "{out}");
 }
 
 #[test]

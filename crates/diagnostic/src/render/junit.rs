@@ -70,7 +70,8 @@ fn description(findings: &[Finding], sources: &SourceMap) -> String {
     for finding in findings {
         let diagnostic = &finding.diagnostic;
         let place = place(diagnostic.span(), sources);
-        let _ = writeln!(out, "{place} [{}] {}", diagnostic.code, quote(&diagnostic.message, LONGEST));
+        let message = format!("{place} [{}] {}", diagnostic.code, quote(&diagnostic.message, LONGEST));
+        let _ = writeln!(out, "{}", message.trim_start());
         for witness in &finding.witnesses {
             let (packet, outcome) = (quote(&witness.packet, LONGEST), quote(&witness.outcome, LONGEST));
             let _ = writeln!(out, "packet: {packet} => {outcome}");

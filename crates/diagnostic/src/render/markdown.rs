@@ -109,7 +109,8 @@ fn rule(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
     let (Some(place), Some(file)) = (Place::of(span, sources), sources.get(span.file)) else { return };
     let line = file.line(place.line).unwrap_or_default();
     let line = if line.chars().nth(LONGEST).is_some() { sources.slice(span) } else { line };
-    let line = one_line(&clip(line.lines().next().unwrap_or_default(), LONGEST)).into_owned();
+    let line = clip(line, LONGEST);
+    let line = one_line(line.lines().next().unwrap_or_default());
     // A fence ends at a run of at least as many backticks.
     let fence = "`".repeat(longest_run(&line).max(2) + 1);
     let _ = writeln!(

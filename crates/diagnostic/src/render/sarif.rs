@@ -297,8 +297,9 @@ fn text(text: String) -> Text {
     Text { text }
 }
 
+/// One line that holds no embedded link (SARIF 3.11.6), which is what `[text](target)` would be.
 fn one(text: &str) -> String {
-    quote(text, LONGEST_QUOTE)
+    quote(text, LONGEST_QUOTE).replace("](", "] (")
 }
 
 /// A file name as a URI reference (RFC 3986): relative as given, absolute with the `file` scheme.
@@ -318,15 +319,16 @@ fn uri(file: &str) -> String {
     uri
 }
 
-/// What makes a finding the same one after lines moved: its code, its intent, its file and the rule's text.
-/// FNV-1a in 64 bits, as it need only tell findings of one repository apart.
+/// What makes a finding the same one after lines moved: its code, its intent, its file and the start of the
+/// rule's text. FNV-1a in 64 bits, as it need only tell findings of one repository apart.
 fn fingerprint(item: Option<&ResultItem>, diagnostic: &Diagnostic, sources: &SourceMap) -> String {
     let span = diagnostic.span();
     let file = span.and_then(|span| sources.get(span.file)).map_or("", |file| file.name.as_str());
     let rule = span.map_or("", |span| sources.slice(span));
+    let rule = clip(rule, LONGEST_QUOTE);
     let id = item.map_or("", |item| item.id.as_str());
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for part in [diagnostic.code, id, file, rule] {
+    for part in [diagnostic.code, id, file, &rule] {
         for byte in part.bytes().chain([0]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

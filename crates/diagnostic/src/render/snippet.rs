@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use annotate_snippets::renderer::Renderer;
-use annotate_snippets::{AnnotationKind, Element, Level, Origin, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Level, Snippet};
 
 use crate::render::text::{one_line, quote, visible};
 use crate::{Diagnostic, FileId, Label, Severity, SourceFile, SourceMap};
@@ -43,7 +43,10 @@ pub(crate) fn render(
         Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(quote(&diagnostic.message, LONGEST_MESSAGE)).id(diagnostic.code);
-    let mut elements = pieces(diagnostic, sources);
+    let pieces = pieces(diagnostic, sources);
+    let places: Vec<(String, String)> =
+        pieces.iter().filter(|piece| piece.wrong != piece.right).map(Piece::places).collect();
+    let mut elements: Vec<Element<'static>> = pieces.into_iter().map(|piece| piece.snippet.into()).collect();
     if footer == Footer::Shown {
         let notes =
             diagnostic.notes.iter().map(|note| Level::NOTE.message(quote(note, LONGEST_MESSAGE)).into());
@@ -51,11 +54,38 @@ pub(crate) fn render(
         let help = diagnostic.help.as_ref();
         elements.extend(help.map(|help| Level::HELP.message(quote(help, LONGEST_MESSAGE)).into()));
     }
-    renderer.render(&[title.elements(elements)])
+    let mut out = renderer.render(&[title.elements(elements)]);
+    // The layout counts columns in the cut line; the place must say them as they are in the file.
+    let mut from = out.find('\n').unwrap_or(out.len());
+    for (wrong, right) in places {
+        if let Some(at) = out.get(from..).and_then(|rest| rest.find(&wrong)) {
+            out.replace_range(from + at..from + at + wrong.len(), &right);
+            from += at + right.len();
+        }
+    }
+    out
+}
+
+/// Some lines of one file with their underlines.
+struct Piece {
+    snippet: Snippet<'static, Annotation<'static>>,
+    file: String,
+    line: u32,
+    /// The column that the layout will write for the piece, and the one in the file.
+    wrong: u32,
+    right: u32,
+}
+
+impl Piece {
+    /// The place as the layout will write it, and as it should be.
+    fn places(&self) -> (String, String) {
+        let with = |column| format!("{}:{}:{column}", self.file, self.line);
+        (with(self.wrong), with(self.right))
+    }
 }
 
 /// The pieces of source of a diagnostic: those with the primary label first, then by file and line.
-fn pieces(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<Element<'static>> {
+fn pieces(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<Piece> {
     let primary = diagnostic.span();
     let mut by_line: BTreeMap<(bool, FileId, u32), Vec<&Label>> = BTreeMap::new();
     for label in diagnostic.labels.iter().take(MOST_LABELS) {
@@ -82,42 +112,35 @@ fn pieces(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<Element<'static>>
         lines.iter().flat_map(|(_, labels)| labels).any(|label| Some(label.span) == primary)
     };
     pieces.sort_by_key(|(_, lines)| !holds_primary(lines));
-    let mut elements = Vec::new();
-    for (file, lines) in pieces {
-        if let Some(source) = sources.get(file) {
-            elements.extend(piece(source, &lines));
-        }
-    }
-    elements
+    pieces.into_iter().filter_map(|(file, lines)| piece(sources.get(file)?, &lines)).collect()
 }
 
-/// One piece: where it is, and its lines with their underlines.
-fn piece(file: &SourceFile, lines: &[(u32, Vec<&Label>)]) -> Vec<Element<'static>> {
+fn piece(file: &SourceFile, lines: &[(u32, Vec<&Label>)]) -> Option<Piece> {
+    let (first, last) = (lines.first()?.0, lines.last()?.0);
+    // The layout names the place of the first primary label, or else of the first one.
     let all = || lines.iter().flat_map(|(_, labels)| labels);
-    let (Some((first, _)), Some((last, _))) = (lines.first(), lines.last()) else { return Vec::new() };
-    let Some(shown) = all().find(|label| label.primary).or(all().next()) else { return Vec::new() };
-    let at = file.line_column(shown.span.start);
-    let origin = Origin::path(one_line(&file.name).into_owned())
-        .line(at.line as usize)
-        .char_column(at.column as usize);
+    let head = all().find(|label| label.primary).or(all().next())?;
+    let at = file.line_column(head.span.start);
 
+    let mut wrong = at.column;
     let mut text = String::new();
     let mut annotations = Vec::new();
-    for number in *first..=*last {
+    for number in first..=last {
         let none = Vec::new();
         let labels = lines.iter().find(|(line, _)| *line == number).map_or(&none, |(_, labels)| labels);
         let line = file.line(number).unwrap_or_default();
         let line_start = file.line_start(number).unwrap_or(0) as usize;
+        let within = |at: u32| (at as usize).saturating_sub(line_start).min(line.len());
         let spans: Vec<Range<usize>> = labels
             .iter()
-            .map(|label| {
-                let start = (label.span.start as usize).saturating_sub(line_start).min(line.len());
-                let end = (label.span.end as usize).saturating_sub(line_start).min(line.len());
-                start..end.max(start)
-            })
+            .map(|label| within(label.span.start)..within(label.span.end.max(label.span.start)))
             .collect();
         let (cut, moved) = cut(line, &spans);
         for (label, span) in labels.iter().zip(moved) {
+            if label.span == head.span {
+                let before = cut.get(..span.start).unwrap_or_default();
+                wrong = before.chars().count() as u32 + 1;
+            }
             let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let span = text.len() + span.start..text.len() + span.end;
             annotations.push(kind.span(span).label(quote(&label.message, LONGEST_MESSAGE)));
@@ -125,9 +148,10 @@ fn piece(file: &SourceFile, lines: &[(u32, Vec<&Label>)]) -> Vec<Element<'static
         text.push_str(&cut);
         text.push('\n');
     }
-    // A line end shows nothing but gives an empty line at the end of the file something to point at.
-    let snippet = Snippet::source(text).line_start(*first as usize).annotations(annotations);
-    vec![origin.into(), snippet.into()]
+    let name = one_line(&file.name).into_owned();
+    let snippet =
+        Snippet::source(text).path(name.clone()).line_start(first as usize).annotations(annotations);
+    Some(Piece { snippet, file: name, line: at.line, wrong, right: at.column })
 }
 
 /// The part of a line around its first underlined place, made visible, and where the underlined places are
