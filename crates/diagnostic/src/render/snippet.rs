@@ -200,12 +200,14 @@ fn floor(line: &str, at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     #[test]
     fn cuts_a_long_line_around_the_place() {
         let line = format!("{}drop{}", "é".repeat(1_000_000), "x".repeat(1_000_000));
-        let (shown, spans) = cut(&line, &[2_000_000..2_000_004]);
+        let (shown, spans) = cut(&line, from_ref(&(2_000_000..2_000_004)));
         assert!(shown.chars().count() <= LINE_WIDTH + 2);
         assert_eq!(shown.get(spans[0].clone()), Some("drop"));
         assert!(shown.starts_with("…é") && shown.ends_with("x…"));
@@ -216,7 +218,7 @@ mod tests {
         let line = "ééé";
         for start in 0..8 {
             for end in start..9 {
-                let (shown, spans) = cut(line, &[start..end]);
+                let (shown, spans) = cut(line, from_ref(&(start..end)));
                 assert!(shown.get(spans[0].clone()).is_some());
             }
         }
