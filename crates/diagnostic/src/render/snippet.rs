@@ -21,6 +21,9 @@ const MOST_LABELS: usize = 16;
 /// Labels at most this many lines apart are shown in one piece of source.
 const NEAR_LINES: u32 = 6;
 
+/// Lines of a file by number, with the labels that begin there.
+type Lines<'a> = Vec<(u32, Vec<&'a Label>)>;
+
 /// Which of the notes and help to show below the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Footer {
@@ -96,7 +99,7 @@ fn pieces(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<Piece> {
         }
     }
     // Lines that are near one another become one piece.
-    let mut pieces: Vec<(FileId, Vec<(u32, Vec<&Label>)>)> = Vec::new();
+    let mut pieces: Vec<(FileId, Lines<'_>)> = Vec::new();
     for ((_, file, line), labels) in by_line {
         match pieces.last_mut() {
             Some((of, lines))
