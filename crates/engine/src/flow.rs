@@ -1,0 +1,382 @@
+//! A packet on its way, together with the set of packets that have shared its fate so far.
+
+use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, IntervalSet, PacketBox, Point};
+use smallvec::SmallVec;
+
+/// How the present value of a field comes from the packet of the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expr {
+    /// The same for all packets of the region.
+    Const(u128),
+    /// The value of a field of the question, plus a number (wrapping).
+    Shift { of: Field, add: u128 },
+    /// The exclusive or of masked words of the question, and of `xor`.
+    Bits { terms: SmallVec<[(Field, u128); 2]>, xor: u128 },
+}
+
+/// A present value and where it comes from; what [`Flow::take`] hands to another flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    value: u128,
+    expr: Expr,
+}
+
+impl Origin {
+    /// The present value at the followed point.
+    pub fn value(&self) -> u128 {
+        self.value
+    }
+
+    /// True where it is the same for every packet of the question.
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self.expr, Expr::Const(_))
+    }
+
+    /// A value that doesn't come from the question.
+    pub fn constant(value: u128) -> Origin {
+        Origin { value, expr: Expr::Const(value) }
+    }
+}
+
+/// The two ends of a packet: address and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The address.
+    pub address: Origin,
+    /// The port.
+    pub port: Origin,
+}
+
+/// A packet on its way: the followed point with its present values, and the *region*: the packets of the question that
+/// have met the same decisions. Every decision that depends on a field cuts the region down to the packets that decide
+/// alike; cuts are made in the question's coordinates, through whatever rewrote the field on the way.
+///
+/// The region always contains the point. All operations keep that.
+#[derive(Clone, Debug)]
+pub struct Flow<'a> {
+    pub(crate) atoms: &'a AtomTable,
+    /// The followed packet as the question has it.
+    origin: Point,
+    /// The followed packet as it is now.
+    pub(crate) now: Point,
+    /// For fields that were written since. Sorted by field.
+    written: SmallVec<[(Field, Expr); 4]>,
+    region: PacketBox,
+    /// The connection's translations, for packets that aren't its first: applied where the kernel applies them.
+    pub(crate) translation: Translation,
+    pub(crate) source_done: bool,
+    pub(crate) destination_done: bool,
+    /// The state that conntrack will give the packet when it reaches it; meanwhile `ct state` reads as invalid.
+    pub(crate) tracked_later: Option<Origin>,
+}
+
+/// What the connection tracking does to a packet of a connection that exists already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Translation {
+    /// The new destination, in prerouting or output.
+    pub destination: Option<End>,
+    /// The new source, in postrouting or input.
+    pub source: Option<End>,
+}
+
+impl<'a> Flow<'a> {
+    /// Starts to follow `point` within `region`, which must contain it (see [`Point::in_box`]).
+    pub fn new(region: PacketBox, point: Point, atoms: &'a AtomTable) -> Flow<'a> {
+        debug_assert!(region.contains(&point), "the followed point is not in the region");
+        Flow {
+            atoms,
+            now: point.clone(),
+            origin: point,
+            written: SmallVec::new(),
+            region,
+            translation: Translation::default(),
+            source_done: false,
+            destination_done: false,
+            tracked_later: None,
+        }
+    }
+
+    /// Another packet of the same connection (a reply, a later one): the same question, point and region, with nothing
+    /// written yet. The caller writes what differs.
+    #[must_use]
+    pub fn sibling(&self) -> Flow<'a> {
+        let mut sibling = Flow::new(self.region.clone(), self.origin.clone(), self.atoms);
+        sibling.region = self.region.clone();
+        sibling
+    }
+
+    /// The packets of the question that share the fate of the point so far.
+    pub fn region(&self) -> &PacketBox {
+        &self.region
+    }
+
+    /// The followed packet as the question has it.
+    pub fn origin(&self) -> &Point {
+        &self.origin
+    }
+
+    /// The followed packet as it is now.
+    pub fn now(&self) -> &Point {
+        &self.now
+    }
+
+    /// The table of the question's dynamic fields.
+    pub fn atoms(&self) -> &'a AtomTable {
+        self.atoms
+    }
+
+    /// The present value of a field and where it comes from.
+    pub fn take(&self, field: Field) -> Origin {
+        Origin { value: self.now.get(field), expr: self.expr(field) }
+    }
+
+    /// The source or destination end.
+    pub fn end(&self, address: Field, port: Field) -> End {
+        End { address: self.take(address), port: self.take(port) }
+    }
+
+    /// Writes a field.
+    pub fn put(&mut self, field: Field, origin: Origin) {
+        self.now.set(field, origin.value);
+        self.write(field, origin.expr);
+    }
+
+    /// Writes a constant to a field.
+    pub fn put_value(&mut self, field: Field, value: u128) {
+        self.put(field, Origin::constant(value));
+    }
+
+    /// What later packets of the connection are to undergo.
+    pub fn set_translation(&mut self, translation: Translation) {
+        self.translation = translation;
+    }
+
+    fn write(&mut self, field: Field, expr: Expr) {
+        match self.written.binary_search_by_key(&field, |entry| entry.0) {
+            Ok(at) => {
+                if let Some(entry) = self.written.get_mut(at) {
+                    entry.1 = expr;
+                }
+            }
+            Err(at) => self.written.insert(at, (field, expr)),
+        }
+    }
+
+    fn expr(&self, field: Field) -> Expr {
+        match self.written.binary_search_by_key(&field, |entry| entry.0) {
+            Ok(at) => self.written.get(at).map_or(Expr::Shift { of: field, add: 0 }, |entry| entry.1.clone()),
+            Err(_) => match field.kind() {
+                FieldKind::Range => Expr::Shift { of: field, add: 0 },
+                FieldKind::Bits => {
+                    Expr::Bits { terms: SmallVec::from_slice(&[(field, field.max_value())]), xor: 0 }
+                }
+            },
+        }
+    }
+
+    /// True where the field was written since the question.
+    pub(crate) fn is_written(&self, field: Field) -> bool {
+        self.written.binary_search_by_key(&field, |entry| entry.0).is_ok()
+    }
+
+    /// The values that a field may have now, over the region.
+    pub fn image(&self, field: Field) -> Dim {
+        if !self.is_written(field) {
+            return self.region.dim(field, self.atoms);
+        }
+        self.image_of(&self.expr(field), field)
+    }
+
+    /// The values of an expression over the region, as values of `field`.
+    fn image_of(&self, expr: &Expr, field: Field) -> Dim {
+        match expr {
+            Expr::Const(value) => Dim::single(field.kind(), field.max_value(), *value),
+            Expr::Shift { of, add } => match self.region.dim(*of, self.atoms) {
+                Dim::Range(low, high) => Dim::Range(low.wrapping_add(*add), high.wrapping_add(*add)),
+                bits => bits,
+            },
+            Expr::Bits { terms, xor } => {
+                let (mut unknown, mut value) = (0, *xor);
+                for (of, mask) in terms {
+                    match self.region.dim(*of, self.atoms) {
+                        Dim::Bits(cube) => {
+                            unknown |= mask & !cube.mask;
+                            value ^= cube.value & mask;
+                        }
+                        Dim::Range(low, high) if low == high => value ^= low & mask,
+                        Dim::Range(..) => unknown |= mask,
+                    }
+                }
+                Dim::Bits(Cube::new(field.max_value() & !unknown, value))
+            }
+        }
+    }
+
+    /// Cuts the region down to the packets whose present value of `field` is in `dim`, which must hold the point's.
+    pub fn restrict(&mut self, field: Field, dim: Dim) {
+        debug_assert!(dim.contains(self.now.get(field)), "{field:?}: the point is not in {dim:?}");
+        if !self.is_written(field) {
+            let kept = self.region.restrict(field, dim);
+            debug_assert!(kept, "the region lost the point");
+            self.forget_full(field);
+            return;
+        }
+        let expr = self.expr(field);
+        self.restrict_expr(&expr, field, dim);
+    }
+
+    /// Cuts the region down to the packets for which the expression, as a value of `field`, is in `dim`.
+    fn restrict_expr(&mut self, expr: &Expr, field: Field, dim: Dim) {
+        match (expr, dim) {
+            (Expr::Const(_), _) => {}
+            (Expr::Shift { of, add }, Dim::Range(low, high)) => {
+                let Dim::Range(image_low, image_high) = self.image_of(expr, field) else { return };
+                let (low, high) = (low.max(image_low), high.min(image_high));
+                if low <= high {
+                    let kept = self
+                        .region
+                        .restrict(*of, Dim::Range(low.wrapping_sub(*add), high.wrapping_sub(*add)));
+                    debug_assert!(kept, "the region lost the point");
+                    self.forget_full(*of);
+                }
+            }
+            (Expr::Shift { of, .. }, Dim::Bits(_)) => self.pin(*of),
+            (Expr::Bits { terms, xor }, Dim::Bits(cube)) => self.restrict_bits(terms, *xor, cube),
+            (Expr::Bits { terms, .. }, Dim::Range(..)) => terms.iter().for_each(|(of, _)| self.pin(*of)),
+        }
+    }
+
+    /// Holds a value that isn't written to `field` yet at what it is for the point.
+    pub(crate) fn hold_origin(&mut self, field: Field, origin: &Origin) {
+        let dim = Dim::single(field.kind(), field.max_value(), origin.value);
+        self.restrict_expr(&origin.expr, field, dim);
+    }
+
+    /// Keeps only packets for which a value that isn't written to `field` yet differs from `value`, as it does for the
+    /// point.
+    pub(crate) fn exclude_value(&mut self, field: Field, origin: &Origin, value: u128) {
+        let (low, high) = IntervalSet::single(value).stretch(origin.value);
+        self.restrict_expr(&origin.expr, field, Dim::Range(low, high));
+    }
+
+    fn restrict_bits(&mut self, terms: &[(Field, u128)], xor: u128, cube: Cube) {
+        for (index, (of, mask)) in terms.iter().enumerate() {
+            let wanted = mask & cube.mask;
+            if wanted == 0 {
+                continue;
+            }
+            let shared = terms
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .fold(0, |shared, (_, (_, other))| shared | (other & wanted));
+            if of.kind() == FieldKind::Range {
+                self.pin(*of);
+                continue;
+            }
+            // Where two words meet in one bit, both are held at the point's bits.
+            let own = self.origin.get(*of);
+            let value = ((cube.value ^ xor) & wanted & !shared) | (own & shared);
+            let kept = self.region.restrict(*of, Dim::Bits(Cube::new(wanted, value)));
+            debug_assert!(kept, "the region lost the point");
+        }
+    }
+
+    /// Holds a field of the question at the point's value.
+    fn pin(&mut self, field: Field) {
+        let value = self.origin.get(field);
+        let max = if field.kind() == FieldKind::Bits { field.max_value() } else { u128::MAX };
+        let kept = self.region.restrict(field, Dim::single(field.kind(), max, value));
+        debug_assert!(kept, "the region lost the point");
+    }
+
+    /// A dynamic field whose whole domain is allowed is not a restriction.
+    fn forget_full(&mut self, field: Field) {
+        if field.is_dynamic() && self.region.get(field) == Some(&PacketBox::full(field, self.atoms)) {
+            self.region.clear(field);
+        }
+    }
+
+    pub(crate) fn set_region(&mut self, region: PacketBox) {
+        self.region = region;
+    }
+
+    /// Holds the present value of a field at the point's.
+    pub fn hold(&mut self, field: Field) {
+        let value = self.now.get(field);
+        let max = if field.kind() == FieldKind::Bits { field.max_value() } else { u128::MAX };
+        self.restrict(field, Dim::single(field.kind(), max, value));
+    }
+
+    /// The value of a choice of the kernel: the point's, put into the choice's domain.
+    pub(crate) fn choice(&mut self, choice: Field) -> Origin {
+        let (low, high) = self.atoms.domain(choice);
+        let value = self.origin.get(choice).clamp(low, high);
+        self.origin.set(choice, value);
+        self.now.set(choice, value);
+        Origin { value, expr: Expr::Shift { of: choice, add: 0 } }
+    }
+
+    /// The exclusive or of masked present values and a constant, for a field of `kind`.
+    pub(crate) fn mix(&mut self, kind: FieldKind, terms: &[(Field, u128)], xor: u128) -> Origin {
+        let value = terms.iter().fold(xor, |value, (field, mask)| value ^ (self.now.get(*field) & mask));
+        match (kind, terms) {
+            (_, []) => Origin::constant(xor),
+            (FieldKind::Range, [(field, mask)]) if field.kind() == FieldKind::Range => {
+                self.prefix(*field, *mask, value)
+            }
+            (FieldKind::Bits, _) => {
+                let mut sum: SmallVec<[(Field, u128); 2]> = SmallVec::new();
+                let mut constant = xor;
+                for (field, mask) in terms {
+                    match self.expr(*field) {
+                        Expr::Const(known) => constant ^= known & mask,
+                        Expr::Shift { of, .. } => {
+                            self.pin(of);
+                            constant ^= self.now.get(*field) & mask;
+                        }
+                        Expr::Bits { terms, xor } => {
+                            constant ^= xor & mask;
+                            for (of, inner) in terms {
+                                match sum.iter_mut().find(|entry| entry.0 == of) {
+                                    Some(entry) => entry.1 ^= inner & mask,
+                                    None => sum.push((of, inner & mask)),
+                                }
+                            }
+                        }
+                    }
+                }
+                sum.retain(|entry| entry.1 != 0);
+                if sum.is_empty() {
+                    return Origin::constant(constant);
+                }
+                Origin { value, expr: Expr::Bits { terms: sum, xor: constant } }
+            }
+            _ => {
+                for (field, _) in terms {
+                    self.hold(*field);
+                }
+                Origin::constant(value)
+            }
+        }
+    }
+
+    /// A host part kept behind another prefix: within one block of the mask, a shift. Any other mask holds the field.
+    fn prefix(&mut self, field: Field, mask: u128, value: u128) -> Origin {
+        if mask & mask.wrapping_add(1) != 0 || value & mask != self.now.get(field) & mask {
+            self.hold(field);
+            return Origin::constant(value);
+        }
+        let now = self.now.get(field);
+        self.restrict(field, Dim::Range(now & !mask, now | mask));
+        match self.expr(field) {
+            Expr::Shift { of, add } => {
+                Origin { value, expr: Expr::Shift { of, add: add.wrapping_add(value.wrapping_sub(now)) } }
+            }
+            _ => {
+                self.hold(field);
+                Origin::constant(value)
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! An index over the rules of one chain: a bounding-volume hierarchy over the rules' hulls.
+//!
+//! It answers two questions, each in time that follows the answer and not the number of rules: which is the first rule
+//! from a place on that may match a point, and which rules may match some packet of a box.
+
+use crate::lookup::Tables;
+use firewarden_packet::{Dim, Field, Point};
+use firewarden_ruleset::ir::{Rule, Statement, Test};
+
+/// The fields that rules are told apart by. The others are checked on the rules that remain.
+const LANES: [Field; LANE_COUNT] = [
+    Field::SADDR,
+    Field::DADDR,
+    Field::DPORT,
+    Field::SPORT,
+    Field::L4PROTO,
+    Field::IIFNAME,
+    Field::OIFNAME,
+    Field::CT_STATE,
+];
+const LANE_COUNT: usize = 8;
+const FAN_OUT: usize = 16;
+
+/// Chains of fewer rules are scanned.
+pub(crate) const WORTH_AN_INDEX: usize = 48;
+
+type Lanes = [u32; LANE_COUNT];
+
+/// The hull of one rule or of a subtree, both ends included, in ranks.
+#[derive(Clone, Copy, Debug)]
+struct Hull {
+    low: Lanes,
+    high: Lanes,
+}
+
+impl Hull {
+    const NOTHING: Hull = Hull { low: [u32::MAX; LANE_COUNT], high: [0; LANE_COUNT] };
+
+    fn join(&mut self, other: &Hull) {
+        for lane in 0..LANE_COUNT {
+            self.low[lane] = self.low[lane].min(other.low[lane]);
+            self.high[lane] = self.high[lane].max(other.high[lane]);
+        }
+    }
+
+    /// Written without branches, so that the compiler uses vector instructions.
+    fn meets(&self, low: &Lanes, high: &Lanes) -> bool {
+        let mut apart = 0;
+        for lane in 0..LANE_COUNT {
+            apart |= u32::from(self.low[lane] > high[lane]) | u32::from(self.high[lane] < low[lane]);
+        }
+        apart == 0
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    hull: Hull,
+    first_rule: u32,
+    last_rule: u32,
+    /// Of `Index::nodes`, or for a leaf of `Index::leaves`.
+    children: std::ops::Range<u32>,
+    leaf: bool,
+}
+
+/// How values of one lane become ranks: as they are where they fit, else by the elementary intervals of the rules.
+#[derive(Debug)]
+enum Axis {
+    Plain,
+    Ranked(Vec<u128>),
+}
+
+impl Axis {
+    fn rank(&self, value: u128) -> u32 {
+        match self {
+            Axis::Plain => value.min(u128::from(u32::MAX)) as u32,
+            Axis::Ranked(starts) => starts.partition_point(|&start| start <= value) as u32,
+        }
+    }
+}
+
+/// The index of one chain.
+#[derive(Debug)]
+pub(crate) struct Index {
+    axes: [Axis; LANE_COUNT],
+    nodes: Vec<Node>,
+    leaves: Vec<(u32, Hull)>,
+    root: Option<u32>,
+}
+
+impl Index {
+    /// O(n log n) in the number of rules.
+    pub(crate) fn new(rules: &[Rule], tables: &Tables) -> Index {
+        let ranges: Vec<[(u128, u128); LANE_COUNT]> =
+            rules.iter().map(|rule| rule_ranges(rule, tables)).collect();
+        let axes = std::array::from_fn(|lane| axis(&ranges, lane));
+        let mut leaves: Vec<(u32, Hull)> = ranges
+            .iter()
+            .enumerate()
+            .map(|(id, range)| {
+                let low = std::array::from_fn(|lane| axes[lane].rank(range[lane].0));
+                let high = std::array::from_fn(|lane| axes[lane].rank(range[lane].1));
+                (id as u32, Hull { low, high })
+            })
+            .collect();
+        let mut index = Index { axes, nodes: Vec::new(), leaves: Vec::new(), root: None };
+        let count = leaves.len();
+        if count > 0 {
+            let groups = arrange(&mut leaves, 0);
+            index.leaves = leaves;
+            index.root = Some(index.build(groups));
+        }
+        index
+    }
+
+    /// Stacks nodes of up to [`FAN_OUT`] children over groups of leaves.
+    fn build(&mut self, groups: Vec<std::ops::Range<u32>>) -> u32 {
+        let mut level: Vec<u32> = Vec::with_capacity(groups.len());
+        for group in groups {
+            let mut node = Node {
+                hull: Hull::NOTHING,
+                first_rule: u32::MAX,
+                last_rule: 0,
+                children: group.clone(),
+                leaf: true,
+            };
+            for (id, hull) in &self.leaves[group.start as usize..group.end as usize] {
+                node.hull.join(hull);
+                node.first_rule = node.first_rule.min(*id);
+                node.last_rule = node.last_rule.max(*id);
+            }
+            level.push(self.nodes.len() as u32);
+            self.nodes.push(node);
+        }
+        while level.len() > 1 {
+            let mut above = Vec::with_capacity(level.len() / FAN_OUT + 1);
+            for children in level.chunks(FAN_OUT) {
+                let start = children[0];
+                let mut node = Node {
+                    hull: Hull::NOTHING,
+                    first_rule: u32::MAX,
+                    last_rule: 0,
+                    children: start..start + children.len() as u32,
+                    leaf: false,
+                };
+                for &child in children {
+                    let child = &self.nodes[child as usize];
+                    node.hull.join(&child.hull);
+                    node.first_rule = node.first_rule.min(child.first_rule);
+                    node.last_rule = node.last_rule.max(child.last_rule);
+                }
+                above.push(self.nodes.len() as u32);
+                self.nodes.push(node);
+            }
+            level = above;
+        }
+        level[0]
+    }
+
+    /// The first rule in `from..to` for which `matches` says yes, among those whose hull holds the point.
+    pub(crate) fn first(
+        &self,
+        at: &Point,
+        from: u32,
+        to: u32,
+        mut matches: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        let ranks: Lanes = std::array::from_fn(|lane| self.axes[lane].rank(at.get(LANES[lane])));
+        let mut best = to;
+        let mut stack: Vec<u32> = self.root.into_iter().collect();
+        while let Some(node) = stack.pop() {
+            let node = &self.nodes[node as usize];
+            if node.first_rule >= best || node.last_rule < from || !node.hull.meets(&ranks, &ranks) {
+                continue;
+            }
+            if !node.leaf {
+                stack.extend(node.children.clone().rev());
+                continue;
+            }
+            for (id, hull) in &self.leaves[node.children.start as usize..node.children.end as usize] {
+                if (from..best).contains(id) && hull.meets(&ranks, &ranks) && matches(*id) {
+                    best = *id;
+                }
+            }
+        }
+        (best < to).then_some(best)
+    }
+
+    /// Calls `visit` for each rule in `from..to` whose hull meets the image, in no particular order.
+    pub(crate) fn meeting(
+        &self,
+        image: &dyn Fn(Field) -> Dim,
+        from: u32,
+        to: u32,
+        mut visit: impl FnMut(u32),
+    ) {
+        let mut low: Lanes = [0; LANE_COUNT];
+        let mut high: Lanes = [u32::MAX; LANE_COUNT];
+        for lane in 0..LANE_COUNT {
+            if let Dim::Range(from, to) = image(LANES[lane]) {
+                low[lane] = self.axes[lane].rank(from);
+                high[lane] = self.axes[lane].rank(to);
+            }
+        }
+        let mut stack: Vec<u32> = self.root.into_iter().collect();
+        while let Some(node) = stack.pop() {
+            let node = &self.nodes[node as usize];
+            if node.first_rule >= to || node.last_rule < from || !node.hull.meets(&low, &high) {
+                continue;
+            }
+            if !node.leaf {
+                stack.extend(node.children.clone());
+                continue;
+            }
+            for (id, hull) in &self.leaves[node.children.start as usize..node.children.end as usize] {
+                if (from..to).contains(id) && hull.meets(&low, &high) {
+                    visit(*id);
+                }
+            }
+        }
+    }
+}
+
+/// Sorts leaves so that neighbours are near one another, and cuts them into groups of up to [`FAN_OUT`]: halves at the
+/// median of the lane whose centres spread most, again and again. O(n log n).
+fn arrange(leaves: &mut [(u32, Hull)], offset: u32) -> Vec<std::ops::Range<u32>> {
+    if leaves.len() <= FAN_OUT {
+        return vec![offset..offset + leaves.len() as u32];
+    }
+    let centre = |hull: &Hull, lane: usize| u64::from(hull.low[lane]) + u64::from(hull.high[lane]);
+    let mut widest = (0, 0);
+    // A sample tells the spread well enough, and keeps every level of the recursion cheap.
+    let step = (leaves.len() / 64).max(1);
+    for lane in 0..LANE_COUNT {
+        let centres = leaves.iter().step_by(step).map(|(_, hull)| centre(hull, lane));
+        let (low, high) = centres.fold((u64::MAX, 0), |(low, high), at| (low.min(at), high.max(at)));
+        if high - low > widest.0 {
+            widest = (high - low, lane);
+        }
+    }
+    // Whole groups on the left, so that only one group in the tree is short.
+    let middle = (leaves.len() / 2).div_ceil(FAN_OUT) * FAN_OUT;
+    if widest.0 > 0 {
+        leaves.select_nth_unstable_by_key(middle, |(id, hull)| (centre(hull, widest.1), *id));
+    }
+    let (left, right) = leaves.split_at_mut(middle);
+    let mut groups = arrange(left, offset);
+    groups.extend(arrange(right, offset + middle as u32));
+    groups
+}
+
+/// Lanes whose values all fit 32 bits keep them; others get ranks. O(n log n).
+fn axis(ranges: &[[(u128, u128); LANE_COUNT]], lane: usize) -> Axis {
+    let limit = u128::from(u32::MAX);
+    if ranges
+        .iter()
+        .all(|range| range[lane].0 < limit && (range[lane].1 < limit || range[lane].1 == u128::MAX))
+    {
+        return Axis::Plain;
+    }
+    let mut starts: Vec<u128> = Vec::with_capacity(ranges.len() * 2);
+    for range in ranges {
+        starts.push(range[lane].0);
+        starts.extend(range[lane].1.checked_add(1));
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    Axis::Ranked(starts)
+}
+
+/// The smallest interval of each lane outside which the rule surely doesn't match. Tests behind an effect don't count:
+/// the rule acts before it comes to them.
+fn rule_ranges(rule: &Rule, tables: &Tables) -> [(u128, u128); LANE_COUNT] {
+    let mut ranges = [(0, u128::MAX); LANE_COUNT];
+    let mut narrow = |field: Field, low: u128, high: u128| {
+        if let Some(lane) = LANES.iter().position(|&lane| lane == field) {
+            let range = &mut ranges[lane];
+            *range = (range.0.max(low), range.1.min(high));
+        }
+    };
+    for statement in &rule.statements {
+        match statement {
+            Statement::Test(Test::Range { field, set }) => {
+                let (low, high) = set.hull().unwrap_or((1, 0));
+                narrow(*field, low, high);
+            }
+            Statement::Test(Test::Lookup { key, set, negated: false }) => match tables.set(*set).hull() {
+                Some(hull) => key.iter().zip(hull).for_each(|(&field, (low, high))| narrow(field, low, high)),
+                None => key.iter().for_each(|&field| narrow(field, 1, 0)),
+            },
+            Statement::Test(_) | Statement::Neutral(_) => {}
+            Statement::VerdictMap { key, map } => {
+                if let Some(hull) = tables.map(*map).hull() {
+                    key.iter().zip(hull).for_each(|(&field, (low, high))| narrow(field, low, high));
+                }
+                break;
+            }
+            _ => break,
+        }
+    }
+    ranges
+}
