@@ -66,6 +66,7 @@ pub struct Flow<'a> {
     pub(crate) translation: Translation,
     pub(crate) source_done: bool,
     pub(crate) destination_done: bool,
+    pub(crate) redirected: bool,
     /// The state that conntrack will give the packet when it reaches it; meanwhile `ct state` reads as invalid.
     pub(crate) tracked_later: Option<Origin>,
 }
@@ -92,6 +93,7 @@ impl<'a> Flow<'a> {
             translation: Translation::default(),
             source_done: false,
             destination_done: false,
+            redirected: false,
             tracked_later: None,
         }
     }
@@ -378,5 +380,27 @@ impl<'a> Flow<'a> {
                 Origin::constant(value)
             }
         }
+    }
+}
+
+impl Flow<'_> {
+    /// Puts the packet before the next host: nothing is translated there yet.
+    pub fn start_host(&mut self) {
+        self.source_done = false;
+        self.destination_done = false;
+        self.tracked_later = None;
+        self.redirected = false;
+        self.translation = Translation::default();
+    }
+
+    /// Writes a choice that the packet doesn't determine (a dynamic field of the atom table) to a field.
+    pub fn put_choice(&mut self, field: Field, choice: Field) {
+        let origin = self.choice(choice);
+        self.put(field, origin);
+    }
+
+    /// True where a rule of the present host redirected the packet to the host itself.
+    pub fn redirected(&self) -> bool {
+        self.redirected
     }
 }

@@ -90,6 +90,7 @@ impl Engine<'_> {
             NatDirection::Destination => {
                 flow.destination_done = true;
                 if nat.address == NatAddress::ThisHost {
+                    flow.redirected = true;
                     flow.put_value(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
                 } else if !matches!(nat.address, NatAddress::Keep) {
                     learn_destination_type(flow, around, nfproto);

@@ -1,1 +1,13 @@
 //! Hosts, hook traversal, NAT, replies and hops.
+//!
+//! [`Network::send`] follows the first packet of a connection from host to host, [`Network::answer`] and
+//! [`Network::continue_original`] the packets that come after it. Each cuts the flow's region to the packets that fare
+//! alike, so that peeling a question with them is exact.
+
+mod host;
+mod journey;
+mod path;
+
+pub use host::{Address, Host, HostId, Interface};
+pub use journey::{Hop, Journey, JourneyStep, Network, Outcome};
+pub use path::{Path, Via};
