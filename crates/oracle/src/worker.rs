@@ -1,0 +1,277 @@
+//! The worker: one thread or process that owns a namespace and answers requests.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use crate::conntrack::{self, Flow};
+use crate::harness::{self, Count, Event, Place};
+use crate::model::{Config, Error, Hook, Ruleset};
+use crate::namespace::{self, Namespace};
+use crate::netlink::{Messages, Socket};
+use crate::sys::Datagrams;
+use crate::wire::{self, Class, Frame, Outcome, Reply, Request};
+
+/// Flows known at one time; well below the smallest default of `nf_conntrack_max`.
+const MAX_FLOWS: usize = 4096;
+/// How often a batch with lost or late events is tried.
+const TRIES: u32 = 3;
+/// On kernels that limit ICMP errors over all namespaces (before 6.12): 1,000 a second is what they allow.
+const ICMP_PAUSE: Duration = Duration::from_micros(1100);
+
+/// Answers requests until the stream ends.
+pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let mut worker = Worker { host: None, loaded: None };
+    while let Some(message) = wire::receive(&mut input)? {
+        let reply = match wire::decode_request(&message) {
+            Some(request) => worker.answer(request).unwrap_or_else(Reply::Failed),
+            None => Reply::Failed(Error::Stopped("a request could not be read".into())),
+        };
+        wire::send(&mut output, &wire::encode_reply(&reply))?;
+    }
+    Ok(())
+}
+
+struct Worker {
+    host: Option<(u64, u64)>,
+    loaded: Option<Loaded>,
+}
+
+impl Worker {
+    fn answer(&mut self, request: Request) -> Result<Reply, Error> {
+        match request {
+            Request::Load(config, ruleset) => {
+                let host = match self.host {
+                    Some(host) => host,
+                    None => *self.host.insert(namespace::host_identity()?),
+                };
+                // The old devices go first: their namespace lives until the last descriptor is closed.
+                self.loaded = None;
+                self.loaded = Some(Loaded::new(&config, &ruleset, host)?);
+                Ok(Reply::Done)
+            }
+            Request::Run(hook, frames) => self.loaded()?.run(hook, &frames).map(Reply::Outcomes),
+            Request::Trace(..) => Err(Error::Unsupported("tracing".into())),
+            Request::List(json) => {
+                self.loaded()?;
+                let arguments: &[&str] = if json { &["-j", "list", "ruleset"] } else { &["list", "ruleset"] };
+                Ok(Reply::Text(harness::run("nft", arguments, "")?))
+            }
+        }
+    }
+
+    fn loaded(&mut self) -> Result<&mut Loaded, Error> {
+        self.loaded.as_mut().ok_or_else(|| Error::Question("no ruleset is loaded".into()))
+    }
+}
+
+/// A namespace with a ruleset and the harness.
+struct Loaded {
+    namespace: Namespace,
+    events: Socket,
+    control: Socket,
+    datagrams: Datagrams,
+}
+
+/// What the events of a batch add up to.
+#[derive(Default)]
+struct Tally {
+    sent: u64,
+    seen: u64,
+    overrun: bool,
+}
+
+impl Loaded {
+    fn new(config: &Config, ruleset: &Ruleset, host: (u64, u64)) -> Result<Self, Error> {
+        let unsupported = |what: &str| {
+            let what = what.to_owned();
+            move |e: io::Error| Error::Unsupported(format!("{what}: {e}"))
+        };
+        let namespace = Namespace::enter(config, host)?;
+        harness::load(ruleset)?;
+        harness::run("nft", &["-f", "-"], &harness::table())
+            .map_err(|e| Error::Unsupported(format!("the harness does not load: {e}")))?;
+        namespace.apply_sysctls(config)?;
+        let mut events = Socket::open().map_err(unsupported("no netlink socket"))?;
+        harness::subscribe(&mut events).map_err(unsupported("no NFLOG"))?;
+        let control = Socket::open().map_err(unsupported("no netlink socket"))?;
+        Ok(Self { namespace, events, control, datagrams: Datagrams::new() })
+    }
+
+    /// Sends all packets and returns what became of each.
+    fn run(&mut self, hook: Hook, frames: &[Frame]) -> Result<Vec<Outcome>, Error> {
+        let interfaces = self.namespace.interfaces();
+        if frames.iter().any(|f| usize::from(f.iif.max(f.oif)) >= interfaces) {
+            return Err(Error::Question(
+                "a packet names an interface that is not in the configuration".into(),
+            ));
+        }
+        let mut outcomes = vec![Outcome::Nothing; frames.len()];
+        let mut order: Vec<usize> = (0..frames.len()).collect();
+        // Packets without flows go first, so that they meet none.
+        let key = |i: &usize| frames.get(*i).map(|f| (f.class != Class::Plain, f.oif));
+        order.sort_by_key(key);
+        for group in order.chunk_by(|a, b| key(a) == key(b)) {
+            let Some((tracked, oif)) = group.first().and_then(key) else { continue };
+            self.namespace.route(hook, oif)?;
+            if tracked {
+                self.run_tracked(hook, frames, group, &mut outcomes)?;
+            } else {
+                self.run_group(hook, frames, group, &mut outcomes)?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Sends packets that need flow entries, in pieces in which no two packets share a flow.
+    fn run_tracked(
+        &mut self,
+        hook: Hook,
+        frames: &[Frame],
+        group: &[usize],
+        outcomes: &mut [Outcome],
+    ) -> Result<(), Error> {
+        let mut rest = group;
+        while !rest.is_empty() {
+            let mut known = BTreeSet::new();
+            let mut flows = Vec::new();
+            for frame in rest.iter().filter_map(|i| frames.get(*i)) {
+                let flow = Flow::of(&frame.bytes)
+                    .ok_or_else(|| Error::Question("a packet without ports wants a flow".into()))?;
+                if known.len() >= MAX_FLOWS || !known.insert(flow.undirected()) {
+                    break;
+                }
+                flows.push((frame.class, flow));
+            }
+            let (piece, tail) = rest.split_at(flows.len());
+            rest = tail;
+            let failed = |e: io::Error| Error::Unsupported(format!("cannot make flow entries: {e}"));
+            conntrack::create(&mut self.control, flows.iter().map(|(class, flow)| (*class, flow)))
+                .map_err(failed)?;
+            let result = self.run_group(hook, frames, piece, outcomes);
+            conntrack::forget_all(&mut self.control).map_err(failed)?;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Sends packets that go the same way; compares counters with events; asks again, one by one, about those
+    /// that no rule may have decided.
+    fn run_group(
+        &mut self,
+        hook: Hook,
+        frames: &[Frame],
+        group: &[usize],
+        outcomes: &mut [Outcome],
+    ) -> Result<(), Error> {
+        let count = self.checked(hook, frames, group, outcomes)?;
+        let unexplained =
+            count.arrived != group.len() as u64 || (hook != Hook::Output && count.prerouted != count.routed);
+        if !unexplained {
+            return Ok(());
+        }
+        for i in group {
+            if outcomes.get(*i) != Some(&Outcome::Nothing) {
+                continue;
+            }
+            let count = self.checked(hook, frames, std::slice::from_ref(i), outcomes)?;
+            if let Some(outcome) = outcomes.get_mut(*i).filter(|outcome| **outcome == Outcome::Nothing) {
+                if count.arrived == 0 {
+                    *outcome = Outcome::BeforeHooks;
+                } else if count.prerouted > count.routed {
+                    *outcome = Outcome::Routing;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends packets and makes sure that as many events came as the harness counted.
+    fn checked(
+        &mut self,
+        hook: Hook,
+        frames: &[Frame],
+        group: &[usize],
+        outcomes: &mut [Outcome],
+    ) -> Result<Count, Error> {
+        let lost = |e: io::Error| Error::Lost(e.to_string());
+        let mut complaint = String::new();
+        for _ in 0..TRIES {
+            self.drain(&mut Tally::default(), |_, _| {})?;
+            let before = Count::read(&mut self.control).map_err(lost)?;
+            let tally = self.send(hook, frames, group, outcomes)?;
+            let count = Count::read(&mut self.control).map_err(lost)?.since(before);
+            if !tally.overrun && tally.seen == count.seen && count.arrived <= tally.sent {
+                return Ok(count);
+            }
+            complaint = format!(
+                "{} packets sent, {} arrived, {} events counted, {} received",
+                tally.sent, count.arrived, count.seen, tally.seen
+            );
+        }
+        Err(Error::Lost(complaint))
+    }
+
+    fn send(
+        &mut self,
+        hook: Hook,
+        frames: &[Frame],
+        group: &[usize],
+        outcomes: &mut [Outcome],
+    ) -> Result<Tally, Error> {
+        let mut tally = Tally::default();
+        for i in group {
+            let (Some(frame), Some(slot)) = (frames.get(*i), outcomes.get_mut(*i)) else { continue };
+            tally.sent += 1;
+            if hook == Hook::Output {
+                self.namespace.emit(&frame.bytes);
+            } else {
+                self.namespace
+                    .inject(frame.iif, frame.mac, &frame.bytes)
+                    .map_err(|e| Error::Lost(format!("a packet could not be sent: {e}")))?;
+            }
+            let mut outcome = Outcome::Nothing;
+            self.drain(&mut tally, |namespace, event| {
+                let end = |hook| {
+                    let oif = namespace.number(event.out_index);
+                    Outcome::End(hook, event.mark, oif, event.bytes.to_vec())
+                };
+                outcome = match event.place {
+                    Place::Answer => Outcome::Answer(event.bytes.to_vec()),
+                    Place::Input => end(Hook::Input),
+                    Place::Postrouting if hook == Hook::Output => end(Hook::Output),
+                    Place::Postrouting => end(Hook::Forward),
+                };
+            })?;
+            *slot = outcome;
+            if !self.namespace.icmp_unlimited {
+                std::thread::sleep(ICMP_PAUSE);
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Handles all waiting events.
+    fn drain(&mut self, tally: &mut Tally, mut each: impl FnMut(&Namespace, Event<'_>)) -> Result<(), Error> {
+        loop {
+            let count = match self.datagrams.receive(self.events.descriptor()) {
+                Ok(count) => count,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    tally.overrun = true;
+                    continue;
+                }
+                Err(error) => return Err(Error::Lost(error.to_string())),
+            };
+            for message in self.datagrams.iter().flat_map(Messages) {
+                if let Some(event) = Event::parse(message.attributes()) {
+                    tally.seen += 1;
+                    each(&self.namespace, event);
+                }
+            }
+            // A receive that did not fill the buffers emptied the queue.
+            if count < crate::sys::DATAGRAMS {
+                return Ok(());
+            }
+        }
+    }
+}
