@@ -1,10 +1,26 @@
 //! Prints how many verdicts a second the oracle gives here: `cargo run --release --example speed`.
 
+use std::process::ExitCode;
 use std::time::Instant;
 
-use firewarden_oracle::{Config, Hook, Launch, Oracle, Packet, Ruleset, State, protocol};
+use firewarden_oracle::{
+    Config, HELPER_ARGUMENT, Hook, Launch, Oracle, Packet, Ruleset, State, protocol, serve_helper,
+};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(HELPER_ARGUMENT) {
+        return serve_helper();
+    }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let rules = "policy drop
         ct state established accept
         tcp dport 0-999 accept
@@ -12,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let chain = |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; {rules}\n }}\n");
     let text = format!("table inet t {{ {}{}{}}}", chain("input"), chain("forward"), chain("output"));
     let config = Config::with_interfaces(["eth0", "eth1"]);
-    let mut oracle = Oracle::start(&Launch::Thread)?;
+    let mut oracle = Oracle::start(&Launch::automatic()?)?;
 
     let loads = 20;
     let start = Instant::now();

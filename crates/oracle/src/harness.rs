@@ -257,3 +257,10 @@ pub fn load(ruleset: &Ruleset) -> Result<(), LoadError> {
         }
     }
 }
+
+/// Whether the thread's namespace has tables that nft cannot see, of the older iptables.
+pub fn legacy_tables() -> bool {
+    ["ip_tables_names", "ip6_tables_names"].iter().any(|name| {
+        std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).is_ok_and(|names| !names.is_empty())
+    })
+}

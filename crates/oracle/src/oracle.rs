@@ -14,7 +14,7 @@ use crate::packet::{Packet, State, protocol};
 use crate::wire::{self, Class, Frame, Outcome, Reply, Request};
 use crate::worker;
 
-/// Argument with which [`Launch::this_program`] starts the running program again.
+/// Argument with which [`Launch::automatic`] starts the running program again.
 pub const HELPER_ARGUMENT: &str = "__oracle";
 /// Packets per message; bounds memory on both sides.
 const BATCH: usize = 16_384;
@@ -30,16 +30,16 @@ pub enum Launch {
 }
 
 impl Launch {
-    /// A child process that is the running program once more, with [`HELPER_ARGUMENT`] as only argument.
-    pub fn this_program() -> Result<Self, Error> {
+    /// A thread where there are root rights; else a child process that is the running program once more, with
+    /// [`HELPER_ARGUMENT`] as its only argument. The program's `main` must look for that argument first and
+    /// call [`serve_helper`].
+    pub fn automatic() -> Result<Self, Error> {
+        if namespace::privileged() {
+            return Ok(Self::Thread);
+        }
         let path = std::env::current_exe()
             .map_err(|e| Error::Unsupported(format!("the running program's file is unknown: {e}")))?;
         Ok(Self::Process(path, vec![HELPER_ARGUMENT.into()]))
-    }
-
-    /// A thread with root rights, else a helper process of the given program.
-    pub fn best(helper: PathBuf, arguments: Vec<String>) -> Self {
-        if namespace::privileged() { Self::Thread } else { Self::Process(helper, arguments) }
     }
 }
 

@@ -45,9 +45,17 @@ impl Worker {
                     Some(host) => host,
                     None => *self.host.insert(namespace::host_identity()?),
                 };
-                // The old devices go first: their namespace lives until the last descriptor is closed.
-                self.loaded = None;
-                self.loaded = Some(Loaded::new(&config, &ruleset, host)?);
+                if !self.loaded.as_ref().is_some_and(|old| old.reusable(&config))
+                    && let Some(old) = self.loaded.take()
+                {
+                    // Closing the devices waits for the kernel some 20 ms each.
+                    std::thread::spawn(move || drop(old));
+                }
+                let loaded = match &mut self.loaded {
+                    Some(loaded) => loaded,
+                    none => none.insert(Loaded::new(config, host)?),
+                };
+                loaded.load(ruleset)?;
                 Ok(Reply::Done)
             }
             Request::Run(hook, frames) => self.loaded()?.run(hook, &frames).map(Reply::Outcomes),
@@ -61,16 +69,24 @@ impl Worker {
     }
 
     fn loaded(&mut self) -> Result<&mut Loaded, Error> {
-        self.loaded.as_mut().ok_or_else(|| Error::Question("no ruleset is loaded".into()))
+        self.loaded
+            .as_mut()
+            .filter(|loaded| loaded.complete)
+            .ok_or_else(|| Error::Question("no ruleset is loaded".into()))
     }
 }
 
 /// A namespace with a ruleset and the harness.
 struct Loaded {
+    config: Config,
     namespace: Namespace,
     events: Socket,
     control: Socket,
     datagrams: Datagrams,
+    /// Whether loading ended well, so that packets may be sent.
+    complete: bool,
+    /// Whether something was loaded that flushing nft's tables does not remove.
+    sticky: bool,
 }
 
 /// What the events of a batch add up to.
@@ -82,20 +98,35 @@ struct Tally {
 }
 
 impl Loaded {
-    fn new(config: &Config, ruleset: &Ruleset, host: (u64, u64)) -> Result<Self, Error> {
-        let unsupported = |what: &str| {
-            let what = what.to_owned();
-            move |e: io::Error| Error::Unsupported(format!("{what}: {e}"))
-        };
-        let namespace = Namespace::enter(config, host)?;
-        harness::load(ruleset)?;
+    fn new(config: Config, host: (u64, u64)) -> Result<Self, Error> {
+        let failed = |e: io::Error| Error::Unsupported(format!("no netfilter socket: {e}"));
+        let namespace = Namespace::enter(&config, host)?;
+        let mut events = Socket::open().map_err(failed)?;
+        harness::subscribe(&mut events).map_err(failed)?;
+        let control = Socket::open().map_err(failed)?;
+        let datagrams = Datagrams::new();
+        Ok(Self { config, namespace, events, control, datagrams, complete: false, sticky: false })
+    }
+
+    /// Whether loading another ruleset leaves nothing of this one.
+    fn reusable(&self, config: &Config) -> bool {
+        self.config == *config && !self.sticky
+    }
+
+    /// Replaces the ruleset, then adds the harness, since a ruleset may begin by flushing everything.
+    fn load(&mut self, ruleset: Ruleset) -> Result<(), Error> {
+        self.complete = false;
+        harness::run("nft", &["flush", "ruleset"], "")?;
+        self.sticky = matches!(&ruleset, Ruleset::Iptables { ipset, .. } if !ipset.trim().is_empty());
+        let loaded = harness::load(&ruleset);
+        self.sticky |= harness::legacy_tables();
+        loaded?;
         harness::run("nft", &["-f", "-"], &harness::table())
             .map_err(|e| Error::Unsupported(format!("the harness does not load: {e}")))?;
-        namespace.apply_sysctls(config)?;
-        let mut events = Socket::open().map_err(unsupported("no netlink socket"))?;
-        harness::subscribe(&mut events).map_err(unsupported("no NFLOG"))?;
-        let control = Socket::open().map_err(unsupported("no netlink socket"))?;
-        Ok(Self { namespace, events, control, datagrams: Datagrams::new() })
+        conntrack::forget_all(&mut self.control).map_err(|e| Error::Lost(e.to_string()))?;
+        self.namespace.apply_sysctls(&self.config)?;
+        self.complete = true;
+        Ok(())
     }
 
     /// Sends all packets and returns what became of each.

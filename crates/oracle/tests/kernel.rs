@@ -13,7 +13,7 @@ fn helper() -> Launch {
 }
 
 fn launch() -> Option<Launch> {
-    let launch = Launch::best(env!("CARGO_BIN_EXE_oracle_helper").into(), Vec::new());
+    let launch = if supported(&Launch::Thread).is_ok() { Launch::Thread } else { helper() };
     match supported(&launch) {
         Ok(()) => Some(launch),
         Err(why) => {
