@@ -126,7 +126,10 @@ impl PacketBox {
         let mut rest = self.clone();
         for (field, cut) in &other.dims {
             let own = rest.dim(*field, atoms);
-            let Some(common) = own.intersect(cut) else { continue };
+            let Some(common) = own.intersect(cut) else {
+                // `cut` is outside of the field's domain, so `other` holds no packet of `self`.
+                return vec![self.clone()];
+            };
             if common == own {
                 continue;
             }
