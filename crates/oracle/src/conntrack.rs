@@ -148,7 +148,7 @@ pub fn create<'a>(socket: &mut Socket, packets: impl Iterator<Item = (Class, &'a
     let mut sequence = 0;
     let flush = |socket: &mut Socket, request: &mut Request, sequence| {
         let full = std::mem::take(request);
-        if full.len() == 0 { Ok(()) } else { socket.call(&full, sequence, |_, _| {}) }
+        if full.len() == 0 { Ok(()) } else { socket.call(&full, sequence, |_| {}) }
     };
     for (class, flow) in packets {
         sequence = socket.next_sequence();
@@ -179,5 +179,5 @@ pub fn forget_all(socket: &mut Socket) -> io::Result<()> {
     let sequence = socket.next_sequence();
     request.begin(SUBSYSTEM, DELETE, REQUEST | ACK, 0, 0, sequence);
     request.end();
-    socket.call(&request, sequence, |_, _| {})
+    socket.call(&request, sequence, |_| {})
 }

@@ -6,9 +6,10 @@
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-use crate::model::{LoadError, Ruleset};
-use crate::netlink::{ACK, Attributes, DUMP, REQUEST, Request, Socket, be32, be64};
+use crate::model::{Error, LoadError, Ruleset};
+use crate::netlink::{ACK, Attributes, DUMP, REQUEST, Request, Socket, be32, be64, text};
 use crate::packet::{UNTRACKED_ID, UNTRACKED_LABEL};
+use crate::pieces;
 
 /// Name of the table.
 pub const TABLE: &str = "zz_firewarden_oracle";
@@ -28,9 +29,12 @@ pub fn table() -> String {
     format!(
         "table inet {TABLE} {{
 {counters}
+ chain tracing {{
+ }}
  chain pre_head {{ type filter hook prerouting priority {first}
  counter name arrived
  {exempt}
+ jump tracing
  }}
  chain pre_tail {{ type filter hook prerouting priority {last}
  counter name prerouted
@@ -54,6 +58,7 @@ pub fn table() -> String {
  chain own {{
  counter name arrived
  {exempt}
+ jump tracing
  meta mark set 0
  accept
  }}
@@ -102,9 +107,9 @@ impl Count {
         request.attribute(3, &1u32.to_be_bytes());
         request.end();
         let mut values = [None; 4];
-        socket.call(&request, sequence, |_, attributes| {
+        socket.call(&request, sequence, |message| {
             let (mut table, mut name, mut kind, mut packets) = (&[][..], &[][..], None, None);
-            for (attribute, value) in Attributes(attributes) {
+            for (attribute, value) in message.attributes() {
                 match attribute {
                     1 => table = value,
                     2 => name = value,
@@ -139,11 +144,6 @@ impl Count {
             seen: self.seen.wrapping_sub(earlier.seen),
         }
     }
-}
-
-/// A text attribute without its terminating zero.
-fn text(value: &[u8]) -> &[u8] {
-    value.strip_suffix(&[0]).unwrap_or(value)
 }
 
 /// Where a tail chain saw a packet.
@@ -209,7 +209,7 @@ pub fn subscribe(socket: &mut Socket) -> io::Result<()> {
         request.begin(4, 1, REQUEST | ACK, 0, LOG_GROUP, sequence);
         request.attribute(kind, value);
         request.end();
-        socket.call(&request, sequence, |_, _| {})?;
+        socket.call(&request, sequence, |_| {})?;
     }
     Ok(())
 }
@@ -242,20 +242,44 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Loa
     }
 }
 
-/// Loads the tested ruleset into the thread's namespace.
-pub fn load(ruleset: &Ruleset) -> Result<(), LoadError> {
+/// Loads the tested ruleset into the thread's namespace: in one transaction, or in pieces where the system
+/// refuses large ones.
+pub fn load(ruleset: &Ruleset) -> Result<(), Error> {
+    let load =
+        |program: &str, first: &[&str], more: &[&str], text: &str, cut: &dyn Fn() -> Option<Vec<String>>| {
+            let refused = match run(program, first, text) {
+                Ok(_) => return Ok(()),
+                Err(refused) if !too_long(&refused) => return Err(Error::Load(refused)),
+                Err(refused) => refused,
+            };
+            let without_root = |e: LoadError| {
+                if too_long(&e) { Error::Unsupported(format!("without root rights, {e}")) } else { e.into() }
+            };
+            let pieces = cut().ok_or_else(|| without_root(refused))?;
+            for (number, piece) in pieces.iter().enumerate() {
+                run(program, if number == 0 { first } else { more }, piece).map_err(without_root)?;
+            }
+            Ok(())
+        };
     match ruleset {
-        Ruleset::Nft(text) => run("nft", &["-f", "-"], text).map(drop),
+        Ruleset::Nft(text) => load("nft", &["-f", "-"], &["-f", "-"], text, &|| pieces::cut_nft(text)),
         Ruleset::Iptables { ipset, v4, v6 } => {
-            for (program, text) in [("ipset", ipset), ("iptables-restore", v4), ("ip6tables-restore", v6)] {
+            if !ipset.trim().is_empty() {
+                run("ipset", &["restore"], ipset)?;
+            }
+            for (program, text) in [("iptables-restore", v4), ("ip6tables-restore", v6)] {
                 if !text.trim().is_empty() {
-                    let arguments: &[&str] = if program == "ipset" { &["restore"] } else { &[] };
-                    run(program, arguments, text)?;
+                    load(program, &[], &["--noflush"], text, &|| Some(pieces::cut_iptables(text)))?;
                 }
             }
             Ok(())
         }
     }
+}
+
+/// Whether a transaction was larger than an ordinary user's send buffer.
+fn too_long(refused: &LoadError) -> bool {
+    refused.message.contains("Message too long")
 }
 
 /// Whether the thread's namespace has tables that nft cannot see, of the older iptables.

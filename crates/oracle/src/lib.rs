@@ -28,14 +28,16 @@ mod namespace;
 mod netlink;
 mod oracle;
 mod packet;
+mod pieces;
 #[expect(unsafe_code, reason = "system calls without a safe wrapper; nowhere else in this crate")]
 mod sys;
+mod trace;
 mod wire;
 mod worker;
 
 pub use model::{
-    Config, Destinations, Error, Hook, Interface, LoadError, RejectKind, Route, Ruleset, TraceStep, Verdict,
-    Why,
+    Config, Destinations, Error, Hook, Interface, LoadError, RejectKind, Route, Ruleset, StepVerdict,
+    TraceStep, Verdict, Why,
 };
 pub use oracle::{HELPER_ARGUMENT, Launch, Oracle, load_check, serve_helper, supported};
 pub use packet::{Packet, State, protocol, tcp_flag};

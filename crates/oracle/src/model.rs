@@ -150,7 +150,26 @@ pub enum Why {
     Reassembly,
 }
 
-/// One step of a [`trace`](crate::Oracle::trace), in the order the kernel took them.
+/// What happened at one place on a packet's way through the ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepVerdict {
+    /// The packet leaves this base chain.
+    Accept,
+    /// The packet is gone (a reject too).
+    Drop,
+    /// The rule matched and the next one follows.
+    Continue,
+    /// Back to the calling chain, by a rule or at the end; at the end of a base chain its policy follows.
+    Return,
+    /// On in this chain, then back.
+    Jump(String),
+    /// On in this chain.
+    Goto(String),
+    /// Another code of linux/netfilter.h or nf_tables.h, such as a queue.
+    Other(i32),
+}
+
+/// One step of a [`trace`](crate::Oracle::traces): a rule that matched, a chain's end, or a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceStep {
     /// Family of the table as nft names it, such as `ip` or `inet`.
@@ -159,11 +178,11 @@ pub struct TraceStep {
     pub table: String,
     /// Chain.
     pub chain: String,
-    /// Handle of the rule; none for a chain's policy or a return at a chain's end.
-    pub handle: Option<u64>,
-    /// What happened there: `accept`, `drop`, `continue`, `return`, `jump NAME`, `goto NAME`, `policy accept`,
-    /// `policy drop`.
-    pub verdict: String,
+    /// Position in the chain, from 0, and handle of the rule; none for a chain's policy and for the return at
+    /// its end.
+    pub rule: Option<(u32, u64)>,
+    /// What happened there.
+    pub verdict: StepVerdict,
 }
 
 /// A ruleset that the kernel or its loader refused: unsupported here, which says nothing about packets.

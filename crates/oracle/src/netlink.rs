@@ -94,15 +94,16 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket in the network namespace of the calling thread.
-    pub fn open() -> io::Result<Self> {
+    /// Opens a socket in the network namespace of the calling thread that receives the events of these
+    /// multicast groups (bit n for group n + 1).
+    pub fn open(groups: u32) -> io::Result<Self> {
         let fd = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
             SockProtocol::NetlinkNetFilter,
         )?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         // More room than the system's limit needs privilege over the host; what we get is enough, since the
         // socket is drained after every packet and losses are detected.
         if setsockopt(&fd, sockopt::RcvBufForce, &(8 << 20)).is_err() {
@@ -123,9 +124,14 @@ impl Socket {
     }
 
     /// Sends a buffer of messages and handles every answer until the one numbered `last` is acknowledged or
-    /// its dump is complete. Returns the first error that any message of the buffer got. `each` sees the
-    /// attributes of every data message with its message type.
-    pub fn call(&mut self, request: &Request, last: u32, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    /// its dump is complete. Returns the first error that any message of the buffer got. `each` sees every
+    /// data message.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        last: u32,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> io::Result<()> {
         send(self.fd.as_raw_fd(), &request.bytes, MsgFlags::empty())?;
         let mut buffer = vec![0u8; 64 << 10];
         let mut failure = None;
@@ -140,7 +146,7 @@ impl Socket {
                         }
                     }
                     NLMSG_DONE => {}
-                    kind => each(kind, message.body.get(GENERIC_BYTES..).unwrap_or_default()),
+                    _ => each(&message),
                 }
                 if message.sequence == last && matches!(message.kind, NLMSG_ERROR | NLMSG_DONE) {
                     return failure.map_or(Ok(()), Err);
@@ -160,6 +166,11 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The family of a netfilter message, from `nfgenmsg`.
+    pub fn family(&self) -> u8 {
+        self.body.first().copied().unwrap_or_default()
+    }
+
     /// The attributes of a netfilter message, after `nfgenmsg`.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes(self.body.get(GENERIC_BYTES..).unwrap_or_default())
@@ -195,6 +206,11 @@ impl<'a> Iterator for Attributes<'a> {
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind & 0x3fff, value))
     }
+}
+
+/// A text attribute without its terminating zero.
+pub fn text(value: &[u8]) -> &[u8] {
+    value.strip_suffix(&[0]).unwrap_or(value)
 }
 
 /// A big-endian number of an attribute, `None` if it is too short.

@@ -4,7 +4,9 @@
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 
-use crate::model::{Config, Destinations, Error, Hook, Interface, LoadError, Route, Ruleset, TraceStep};
+use crate::model::{
+    Config, Destinations, Error, Hook, Interface, LoadError, Route, Ruleset, StepVerdict, TraceStep,
+};
 
 /// Longest frame in bytes, a guard against nonsense.
 const MAX_FRAME_BYTES: u32 = 1 << 30;
@@ -59,8 +61,8 @@ pub enum Request {
     Load(Config, Ruleset),
     /// Send packets.
     Run(Hook, Vec<Frame>),
-    /// Send one packet and record the rules on its way.
-    Trace(Hook, Frame),
+    /// Send packets and record the rules on the way of each.
+    Trace(Hook, Vec<Frame>),
     /// List the ruleset, as JSON if true.
     List(bool),
 }
@@ -74,8 +76,8 @@ pub enum Reply {
     Outcomes(Vec<Outcome>),
     /// A listing.
     Text(String),
-    /// Steps of a trace.
-    Steps(Vec<TraceStep>),
+    /// Steps of each packet.
+    Steps(Vec<Vec<TraceStep>>),
     /// It did not work.
     Failed(Error),
 }
@@ -139,6 +141,27 @@ impl Out {
         self.address(address);
         self.u8(length);
     }
+    fn step(&mut self, step: &TraceStep) {
+        for text in [&step.family, &step.table, &step.chain] {
+            self.bytes(text.as_bytes());
+        }
+        self.list(step.rule.as_slice(), |out, (index, handle)| {
+            out.u32(*index);
+            out.0.extend_from_slice(&handle.to_le_bytes());
+        });
+        let (code, chain, number) = match &step.verdict {
+            StepVerdict::Accept => (0, "", 0),
+            StepVerdict::Drop => (1, "", 0),
+            StepVerdict::Continue => (2, "", 0),
+            StepVerdict::Return => (3, "", 0),
+            StepVerdict::Jump(chain) => (4, chain.as_str(), 0),
+            StepVerdict::Goto(chain) => (5, chain.as_str(), 0),
+            StepVerdict::Other(number) => (6, "", *number),
+        };
+        self.u8(code);
+        self.bytes(chain.as_bytes());
+        self.u32(number as u32);
+    }
     fn frame(&mut self, frame: &Frame) {
         self.u8(frame.class as u8);
         self.u16(frame.iif);
@@ -192,6 +215,21 @@ impl<'a> In<'a> {
     fn hook(&mut self) -> Option<Hook> {
         [Hook::Input, Hook::Forward, Hook::Output].get(usize::from(self.u8()?)).copied()
     }
+    fn step(&mut self) -> Option<TraceStep> {
+        let [family, table, chain] = [self.text()?, self.text()?, self.text()?];
+        let rule = self.list(|input| Some((input.u32()?, input.array().map(u64::from_le_bytes)?)))?.pop();
+        let (code, name, number) = (self.u8()?, self.text()?, self.u32()?);
+        let verdict = match code {
+            0 => StepVerdict::Accept,
+            1 => StepVerdict::Drop,
+            2 => StepVerdict::Continue,
+            3 => StepVerdict::Return,
+            4 => StepVerdict::Jump(name),
+            5 => StepVerdict::Goto(name),
+            _ => StepVerdict::Other(number as i32),
+        };
+        Some(TraceStep { family, table, chain, rule, verdict })
+    }
     fn frame(&mut self) -> Option<Frame> {
         let classes = [Class::Plain, Class::Established, Class::Reply, Class::Related];
         Some(Frame {
@@ -242,10 +280,10 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
             out.u8(*hook as u8);
             out.list(frames, Out::frame);
         }
-        Request::Trace(hook, frame) => {
+        Request::Trace(hook, frames) => {
             out.u8(2);
             out.u8(*hook as u8);
-            out.frame(frame);
+            out.list(frames, Out::frame);
         }
         Request::List(json) => {
             out.u8(3);
@@ -285,7 +323,7 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request> {
             Request::Load(config, ruleset)
         }
         1 => Request::Run(input.hook()?, input.list(In::frame)?),
-        2 => Request::Trace(input.hook()?, input.frame()?),
+        2 => Request::Trace(input.hook()?, input.list(In::frame)?),
         3 => Request::List(input.u8()? != 0),
         _ => return None,
     })
@@ -319,15 +357,9 @@ pub fn encode_reply(reply: &Reply) -> Vec<u8> {
             out.u8(2);
             out.bytes(text.as_bytes());
         }
-        Reply::Steps(steps) => {
+        Reply::Steps(traces) => {
             out.u8(3);
-            out.list(steps, |out, step| {
-                for text in [&step.family, &step.table, &step.chain, &step.verdict] {
-                    out.bytes(text.as_bytes());
-                }
-                let handle = step.handle.map(u64::to_le_bytes);
-                out.bytes(handle.as_ref().map_or(&[], |bytes| bytes.as_slice()));
-            });
+            out.list(traces, |out, steps| out.list(steps, Out::step));
         }
         Reply::Failed(error) => {
             out.u8(4);
@@ -362,12 +394,7 @@ pub fn decode_reply(bytes: &[u8]) -> Option<Reply> {
             })
         })?),
         2 => Reply::Text(input.text()?),
-        3 => Reply::Steps(input.list(|input| {
-            let [family, table, chain, verdict] =
-                [input.text()?, input.text()?, input.text()?, input.text()?];
-            let handle = <[u8; 8]>::try_from(input.bytes()?).ok().map(u64::from_le_bytes);
-            Some(TraceStep { family, table, chain, handle, verdict })
-        })?),
+        3 => Reply::Steps(input.list(|input| input.list(In::step))?),
         4 => {
             let kind = input.u8()?;
             let (first, message) = (input.text()?, input.text()?);
@@ -404,7 +431,7 @@ mod tests {
         let requests = [
             Request::Load(config, Ruleset::Nft("flush ruleset".into())),
             Request::Run(Hook::Forward, vec![frame.clone(), frame.clone()]),
-            Request::Trace(Hook::Output, frame),
+            Request::Trace(Hook::Output, vec![frame]),
             Request::List(true),
         ];
         for request in requests {
@@ -414,7 +441,15 @@ mod tests {
                 assert_eq!(decode_request(&bytes[..end]), None);
             }
         }
+        let step = TraceStep {
+            family: "inet".into(),
+            table: "t".into(),
+            chain: "c".into(),
+            rule: Some((3, 17)),
+            verdict: StepVerdict::Jump("d".into()),
+        };
         let replies = [
+            Reply::Steps(vec![vec![step], Vec::new()]),
             Reply::Outcomes(vec![Outcome::Nothing, Outcome::End(Hook::Output, 7, 1, vec![1, 2])]),
             Reply::Failed(LoadError { program: "nft".into(), message: "no".into() }.into()),
         ];

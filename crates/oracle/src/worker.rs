@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::conntrack::{self, Flow};
 use crate::harness::{self, Count, Event, Place};
-use crate::model::{Config, Error, Hook, Ruleset};
+use crate::model::{Config, Error, Hook, Ruleset, TraceStep};
 use crate::namespace::{self, Namespace};
 use crate::netlink::{Messages, Socket};
 use crate::sys::Datagrams;
+use crate::trace::Tracer;
 use crate::wire::{self, Class, Frame, Outcome, Reply, Request};
 
 /// Flows known at one time; well below the smallest default of `nf_conntrack_max`.
@@ -59,7 +60,7 @@ impl Worker {
                 Ok(Reply::Done)
             }
             Request::Run(hook, frames) => self.loaded()?.run(hook, &frames).map(Reply::Outcomes),
-            Request::Trace(..) => Err(Error::Unsupported("tracing".into())),
+            Request::Trace(hook, frames) => self.loaded()?.trace(hook, &frames).map(Reply::Steps),
             Request::List(json) => {
                 self.loaded()?;
                 let arguments: &[&str] = if json { &["-j", "list", "ruleset"] } else { &["list", "ruleset"] };
@@ -101,9 +102,9 @@ impl Loaded {
     fn new(config: Config, host: (u64, u64)) -> Result<Self, Error> {
         let failed = |e: io::Error| Error::Unsupported(format!("no netfilter socket: {e}"));
         let namespace = Namespace::enter(&config, host)?;
-        let mut events = Socket::open().map_err(failed)?;
+        let mut events = Socket::open(0).map_err(failed)?;
         harness::subscribe(&mut events).map_err(failed)?;
-        let control = Socket::open().map_err(failed)?;
+        let control = Socket::open(0).map_err(failed)?;
         let datagrams = Datagrams::new();
         Ok(Self { config, namespace, events, control, datagrams, complete: false, sticky: false })
     }
@@ -131,12 +132,7 @@ impl Loaded {
 
     /// Sends all packets and returns what became of each.
     fn run(&mut self, hook: Hook, frames: &[Frame]) -> Result<Vec<Outcome>, Error> {
-        let interfaces = self.namespace.interfaces();
-        if frames.iter().any(|f| usize::from(f.iif.max(f.oif)) >= interfaces) {
-            return Err(Error::Question(
-                "a packet names an interface that is not in the configuration".into(),
-            ));
-        }
+        self.check(frames)?;
         let mut outcomes = vec![Outcome::Nothing; frames.len()];
         let mut order: Vec<usize> = (0..frames.len()).collect();
         // Packets without flows go first, so that they meet none.
@@ -152,6 +148,52 @@ impl Loaded {
             }
         }
         Ok(outcomes)
+    }
+
+    /// Sends all packets and returns the steps of each.
+    fn trace(&mut self, hook: Hook, frames: &[Frame]) -> Result<Vec<Vec<TraceStep>>, Error> {
+        self.check(frames)?;
+        let lost = |e: io::Error| Error::Lost(e.to_string());
+        let mut tracer = Tracer::start(&mut self.control)?;
+        let mut traces = Vec::with_capacity(frames.len());
+        for frame in frames {
+            self.namespace.route(hook, frame.oif)?;
+            let flow = (frame.class != Class::Plain).then(|| Flow::of(&frame.bytes)).flatten();
+            conntrack::create(&mut self.control, flow.iter().map(|flow| (frame.class, flow)))
+                .map_err(lost)?;
+            tracer.steps()?;
+            self.put(hook, frame)?;
+            traces.push(tracer.steps()?);
+            if flow.is_some() {
+                conntrack::forget_all(&mut self.control).map_err(lost)?;
+            }
+        }
+        tracer.stop()?;
+        // The tail chains logged these packets too.
+        self.drain(&mut Tally::default(), |_, _| {})?;
+        Ok(traces)
+    }
+
+    /// Refuses interfaces that do not exist.
+    fn check(&self, frames: &[Frame]) -> Result<(), Error> {
+        let interfaces = self.namespace.interfaces();
+        if frames.iter().any(|f| usize::from(f.iif.max(f.oif)) >= interfaces) {
+            return Err(Error::Question(
+                "a packet names an interface that is not in the configuration".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives one packet to the kernel.
+    fn put(&mut self, hook: Hook, frame: &Frame) -> Result<(), Error> {
+        if hook == Hook::Output {
+            self.namespace.emit(&frame.bytes);
+            return Ok(());
+        }
+        self.namespace
+            .inject(frame.iif, frame.mac, &frame.bytes)
+            .map_err(|e| Error::Lost(format!("a packet could not be sent: {e}")))
     }
 
     /// Sends packets that need flow entries, in pieces in which no two packets share a flow.
@@ -254,13 +296,7 @@ impl Loaded {
         for i in group {
             let (Some(frame), Some(slot)) = (frames.get(*i), outcomes.get_mut(*i)) else { continue };
             tally.sent += 1;
-            if hook == Hook::Output {
-                self.namespace.emit(&frame.bytes);
-            } else {
-                self.namespace
-                    .inject(frame.iif, frame.mac, &frame.bytes)
-                    .map_err(|e| Error::Lost(format!("a packet could not be sent: {e}")))?;
-            }
+            self.put(hook, frame)?;
             let mut outcome = Outcome::Nothing;
             self.drain(&mut tally, |namespace, event| {
                 let end = |hook| {

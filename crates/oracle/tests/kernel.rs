@@ -2,10 +2,11 @@
 //! reason without them, and fails under `CI=true`.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use firewarden_oracle::{
     Config, Destinations, Error, Hook, Interface, Launch, Oracle, Packet, RejectKind, Route, Ruleset, State,
-    Verdict, Why, load_check, protocol, supported, tcp_flag,
+    StepVerdict, Verdict, Why, load_check, protocol, supported, tcp_flag,
 };
 
 fn helper() -> Launch {
@@ -435,4 +436,124 @@ fn a_helper_process_gives_the_same_verdicts() {
     let packets = [1, 2].map(|port| both_families(port)[1].clone());
     let words: Vec<String> = oracle.verdicts(Hook::Input, &packets).unwrap().iter().map(word).collect();
     assert_eq!(words, ["accept Input", "drop"]);
+}
+
+/// The helper, copied into `folder`, as user "nobody", who gets rights in a user namespace only; `None` if
+/// that can't be tried.
+fn as_nobody(folder: &Path) -> Option<Launch> {
+    std::fs::create_dir_all(folder).ok()?;
+    let copy = folder.join("helper");
+    std::fs::copy(env!("CARGO_BIN_EXE_oracle_helper"), &copy).ok()?;
+    let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", copy.to_str()?];
+    let launch = Launch::Process("setpriv".into(), arguments.map(str::to_owned).to_vec());
+    match supported(&launch) {
+        Ok(()) => Some(launch),
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_user_gets_the_same_verdicts_from_large_rulesets() {
+    let folder = std::env::temp_dir().join(format!("firewarden-oracle-{}", std::process::id()));
+    let launch = as_nobody(&folder);
+    let oracle = launch.map(|launch| Oracle::new(&launch, &host(), &Ruleset::Nft(String::new())));
+    let _ = std::fs::remove_dir_all(&folder);
+    let Some(oracle) = oracle else { return };
+    let mut oracle = oracle.unwrap();
+    let rules: String = (0..1500)
+        .map(|n| format!("ip saddr 10.0.{}.{} tcp dport {n} ct state new counter accept\n", n / 250, n % 250))
+        .collect();
+    let members: Vec<String> = (0..3000).map(|n| format!("10.{}.{}.0/24", 1 + n / 250, n % 250)).collect();
+    let text = format!(
+        "table inet t {{
+            set s {{ type ipv4_addr
+                flags interval
+                elements = {{ {} }}
+            }}
+            chain c {{
+                type filter hook input priority 0; policy drop;
+                {rules}
+                ip saddr @s goto d
+            }}
+            chain d {{
+                tcp dport 9000 reject with tcp reset
+            }}
+        }}",
+        members.join(", ")
+    );
+    oracle.load(&host(), &Ruleset::Nft(text)).unwrap();
+    let from = |src: &str, port| Packet::tcp(ip(src), ip("192.0.2.1"), port);
+    let packets = [from("10.0.5.249", 1499), from("10.0.5.249", 1498), from("10.12.249.1", 9000)];
+    let words: Vec<String> = oracle.verdicts(Hook::Input, &packets).unwrap().iter().map(word).collect();
+    assert_eq!(words, ["accept Input", "drop", "reject TcpReset"]);
+
+    let lines: String = (0..1500)
+        .map(|n| format!("-A INPUT -s 10.0.{}.{}/32 -p tcp --dport {n} -j ACCEPT\n", n / 250, n % 250))
+        .collect();
+    let dump =
+        format!("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n{lines}COMMIT\n");
+    let both = Ruleset::Iptables { ipset: String::new(), v4: dump, v6: String::new() };
+    oracle.load(&host(), &both).unwrap();
+    let words: Vec<String> = oracle.verdicts(Hook::Input, &packets).unwrap().iter().map(word).collect();
+    assert_eq!(words, ["accept Input", "drop", "drop"]);
+}
+
+#[test]
+fn traces_name_the_rules() {
+    let Some(mut oracle) = oracle(
+        "table inet t {
+            chain c { type filter hook input priority 0; policy drop
+                udp dport 1 drop
+                tcp dport 1-9 jump d
+                tcp dport 5 accept
+            }
+            chain d {
+                tcp dport 1 counter
+                tcp dport 2 reject with tcp reset
+                tcp dport 3 return
+                tcp dport 4 goto e
+            }
+            chain e {
+                accept
+            }
+        }",
+    ) else {
+        return;
+    };
+    for family in [0, 1] {
+        let packets: Vec<Packet> = (1..=6).map(|port| both_families(port)[family].clone()).collect();
+        let traces = oracle.traces(Hook::Input, &packets).unwrap();
+        let short = |trace: &Vec<firewarden_oracle::TraceStep>| -> String {
+            let step = |s: &firewarden_oracle::TraceStep| {
+                assert_eq!((s.family.as_str(), s.table.as_str()), ("inet", "t"));
+                let rule = s.rule.map_or("-".into(), |(position, _)| position.to_string());
+                let verdict = match &s.verdict {
+                    StepVerdict::Jump(chain) => format!("jump {chain}"),
+                    StepVerdict::Goto(chain) => format!("goto {chain}"),
+                    other => format!("{other:?}").to_lowercase(),
+                };
+                format!("{}/{rule} {verdict}", s.chain)
+            };
+            trace.iter().map(step).collect::<Vec<_>>().join(", ")
+        };
+        let traces: Vec<String> = traces.iter().map(short).collect();
+        assert_eq!(
+            traces,
+            [
+                "c/1 jump d, d/0 continue, d/- return, c/- return, c/- drop",
+                "c/1 jump d, d/1 drop",
+                "c/1 jump d, d/2 return, c/- return, c/- drop",
+                "c/1 jump d, d/3 goto e, e/0 accept",
+                "c/1 jump d, d/- return, c/2 accept",
+                "c/1 jump d, d/- return, c/- return, c/- drop",
+            ]
+        );
+    }
+    // Tracing leaves nothing behind that changes verdicts.
+    let words: Vec<String> =
+        oracle.verdicts(Hook::Input, &both_families(5)).unwrap().iter().map(word).collect();
+    assert_eq!(words, ["accept Input", "accept Input"]);
 }
