@@ -15,9 +15,6 @@ const NEW_RULE: u8 = 6;
 const GET_RULE: u8 = 7;
 const TRACE: u8 = 17;
 
-/// `NFT_TRACETYPE_RETURN`: no rule of the chain is left.
-const CHAIN_END: u32 = 2;
-
 /// Family, table and chain.
 type Chain = (u8, Vec<u8>, Vec<u8>);
 
@@ -95,13 +92,12 @@ fn step(message: &Message<'_>, rules: &BTreeMap<Chain, Vec<u64>>) -> Option<Trac
         return None;
     }
     let (mut table, mut chain, mut handle) = (Vec::new(), Vec::new(), None);
-    let (mut code, mut target, mut policy, mut end) = (None, String::new(), None, false);
+    let (mut code, mut target, mut policy) = (None, String::new(), None);
     for (kind, value) in message.attributes() {
         match kind {
             1 => table = text(value).to_vec(),
             2 => chain = text(value).to_vec(),
             3 => handle = be64(value),
-            4 => end = be32(value) == Some(CHAIN_END),
             5 => {
                 for (kind, value) in Attributes(value) {
                     match kind {
@@ -121,7 +117,8 @@ fn step(message: &Message<'_>, rules: &BTreeMap<Chain, Vec<u64>>) -> Option<Trac
     let verdict = match (policy.or(code)? as i32, target) {
         (0, _) => StepVerdict::Drop,
         (1, _) => StepVerdict::Accept,
-        (-1, _) if end => StepVerdict::Return,
+        // At a chain's end the event names no rule.
+        (-1, _) if handle.is_none() => StepVerdict::Return,
         (-1, _) => StepVerdict::Continue,
         (-3, target) => StepVerdict::Jump(target),
         (-4, target) => StepVerdict::Goto(target),
