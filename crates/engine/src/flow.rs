@@ -32,6 +32,16 @@ impl Origin {
         matches!(self.expr, Expr::Const(_))
     }
 
+    /// True where the two surely differ at every packet: the same field of the question, shifted differently.
+    pub(crate) fn always_differs(&self, other: &Origin) -> bool {
+        match (&self.expr, &other.expr) {
+            (Expr::Shift { of, add }, Expr::Shift { of: other_of, add: other_add }) => {
+                of == other_of && add != other_add
+            }
+            _ => false,
+        }
+    }
+
     /// A value that doesn't come from the question.
     pub fn constant(value: u128) -> Origin {
         Origin { value, expr: Expr::Const(value) }
@@ -252,6 +262,28 @@ impl<'a> Flow<'a> {
     pub(crate) fn hold_origin(&mut self, field: Field, origin: &Origin) {
         let dim = Dim::single(field.kind(), field.max_value(), origin.value);
         self.restrict_expr(&origin.expr, field, dim);
+    }
+
+    /// Where one of two values (the present one of `field`, and one that isn't written yet) is outside of what the other
+    /// may be, keeps it there, so that they differ at every packet. False where both are inside.
+    pub(crate) fn part_from_image(&mut self, field: Field, new: &Origin) -> bool {
+        let (Dim::Range(low, high), Dim::Range(new_low, new_high)) =
+            (self.image(field), self.image_of(&new.expr, field))
+        else {
+            return false;
+        };
+        let old = self.now.get(field);
+        if new.value < low || high < new.value {
+            let (low, high) = IntervalSet::range(low, high).stretch(new.value);
+            self.restrict_expr(&new.expr, field, Dim::Range(low, high));
+            return true;
+        }
+        if old < new_low || new_high < old {
+            let (low, high) = IntervalSet::range(new_low, new_high).stretch(old);
+            self.restrict(field, Dim::Range(low, high));
+            return true;
+        }
+        false
     }
 
     /// Keeps only packets for which a value that isn't written to `field` yet differs from `value`, as it does for the

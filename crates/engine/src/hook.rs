@@ -86,6 +86,8 @@ pub struct Engine<'r> {
     tables: Tables,
     /// For each chain, made when first needed.
     indexes: Vec<OnceCell<Index>>,
+    /// Some rule tests `ct status`, so it matters whether a translation really changed an address.
+    pub(crate) asks_for_translation: bool,
     /// For each chain and rule.
     traits: Vec<OnceCell<Vec<RuleTraits>>>,
 }
@@ -95,8 +97,6 @@ pub struct Engine<'r> {
 struct RuleTraits {
     /// Has nothing but tests and statements without influence.
     inert: bool,
-    /// Has tests behind effects, so it can't be left out just because a test fails.
-    mixed: bool,
     /// Its only effect is this verdict.
     terminal: Option<Fate>,
 }
@@ -136,6 +136,7 @@ impl<'r> Engine<'r> {
         Engine {
             ruleset,
             tables: Tables::new(ruleset),
+            asks_for_translation: ruleset.chains.iter().flat_map(|chain| &chain.rules).any(reads_status),
             indexes: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
             traits: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
         }
@@ -352,7 +353,7 @@ impl<'r> Engine<'r> {
         let acts = |id: u32| {
             spent.set(spent.get() + 1);
             match (rules.get(id as usize), traits.get(id as usize)) {
-                (Some(rule), Some(traits)) => !traits.inert && (traits.mixed || self.passes(rule, flow)),
+                (Some(rule), Some(traits)) => !traits.inert && self.passes(rule, flow),
                 _ => false,
             }
         };
@@ -365,18 +366,25 @@ impl<'r> Engine<'r> {
         Ok(found)
     }
 
-    /// Whether all tests of a rule whose tests come first hold at the point.
+    /// Whether the tests before a rule's first effect hold at the point. Later ones are met when the rule is carried
+    /// out, since the effect stays whatever they say.
     fn passes(&self, rule: &Rule, flow: &Flow<'_>) -> bool {
-        rule.statements.iter().all(|statement| match statement {
-            Statement::Test(test) => {
-                !lacks_tracking(test, flow.now()) && holds(test, flow.now(), &self.tables)
+        for statement in &rule.statements {
+            match statement {
+                Statement::Test(test) => {
+                    if lacks_tracking(test, flow.now()) || !holds(test, flow.now(), &self.tables) {
+                        return false;
+                    }
+                }
+                Statement::VerdictMap { key, map } => {
+                    return !key.iter().any(|field| untracked_field(*field, flow.now()))
+                        && self.tables.map(*map).find(key, flow.now()).is_some();
+                }
+                Statement::Neutral(_) => {}
+                _ => return true,
             }
-            Statement::VerdictMap { key, map } => {
-                !key.iter().any(|field| untracked_field(*field, flow.now()))
-                    && self.tables.map(*map).find(key, flow.now()).is_some()
-            }
-            _ => true,
-        })
+        }
+        true
     }
 
     /// Carries a rule's statements out at the point. The verdict is `continue` where it has none.
@@ -511,7 +519,7 @@ impl<'r> Engine<'r> {
                 let alike = detail == Detail::Fate
                     && unchanged_since
                     && traits.terminal.is_some_and(|fate| same_side(fate, end.fate));
-                if !traits.inert && !traits.mixed && !alike {
+                if !traits.inert && !alike {
                     self.exclude(rule, region);
                 }
             };
@@ -573,14 +581,20 @@ impl<'r> Engine<'r> {
                             keys.around(key, flow.now(), &image)
                         }
                     }
-                    _ => continue,
+                    Statement::Neutral(_) => continue,
+                    // Tests behind an effect don't keep the effect away.
+                    _ => break,
                 };
+                let ends = matches!(statement, Statement::VerdictMap { .. });
                 let loss = loss(&candidate, &image);
                 if loss == 0.0 {
                     return;
                 }
                 if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                     best = Some((loss, candidate));
+                }
+                if ends {
+                    break;
                 }
             }
         }
@@ -649,18 +663,24 @@ fn lacks_tracking(test: &Test, at: &Point) -> bool {
     fields_of(test).iter().any(|field| untracked_field(*field, at))
 }
 
+fn reads_status(rule: &Rule) -> bool {
+    rule.statements.iter().any(|statement| match statement {
+        Statement::Test(test) => fields_of(test).contains(&Field::CT_STATUS),
+        Statement::VerdictMap { key, .. } => key.contains(&Field::CT_STATUS),
+        Statement::Assign { value: Value::Mix { terms, .. }, .. } => {
+            terms.iter().any(|(field, _)| *field == Field::CT_STATUS)
+        }
+        Statement::Assign { value: Value::Map { key, .. }, .. } => key.contains(&Field::CT_STATUS),
+        _ => false,
+    })
+}
+
 fn traits_of(rule: &Rule) -> RuleTraits {
     let mut effects = 0;
-    let mut mixed = false;
     let mut terminal = None;
     for statement in &rule.statements {
         match statement {
-            Statement::Test(_) => mixed |= effects > 0,
-            Statement::Neutral(_) | Statement::Verdict(Verdict::Continue) => {}
-            Statement::VerdictMap { .. } => {
-                mixed |= effects > 0;
-                effects += 1;
-            }
+            Statement::Test(_) | Statement::Neutral(_) | Statement::Verdict(Verdict::Continue) => {}
             Statement::Verdict(verdict) => {
                 effects += 1;
                 terminal = match verdict {
@@ -670,12 +690,10 @@ fn traits_of(rule: &Rule) -> RuleTraits {
                     _ => None,
                 };
             }
-            Statement::Assign { .. } | Statement::Nat(_) | Statement::Notrack | Statement::Opaque { .. } => {
-                effects += 1
-            }
+            _ => effects += 1,
         }
     }
-    RuleTraits { inert: effects == 0, mixed, terminal: terminal.filter(|_| effects == 1) }
+    RuleTraits { inert: effects == 0, terminal: terminal.filter(|_| effects == 1) }
 }
 
 impl Flow<'_> {

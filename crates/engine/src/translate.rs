@@ -69,7 +69,9 @@ impl Engine<'_> {
         let mut changed = false;
         for (field, origin) in [(address, new_address), (port, new_port)] {
             if let Some(origin) = origin {
-                changed = keep_change(flow, field, &origin, changed);
+                if self.asks_for_translation {
+                    changed = keep_change(flow, field, &origin, changed);
+                }
                 flow.put(field, origin);
             }
         }
@@ -105,7 +107,7 @@ impl Engine<'_> {
 /// until some field is known to change. Returns whether the tuple changes so far.
 fn keep_change(flow: &mut Flow<'_>, field: Field, new: &Origin, changed: bool) -> bool {
     let old = flow.now().get(field);
-    if changed {
+    if changed || flow.take(field).always_differs(new) {
         return true;
     }
     if flow.take(field) == *new {
@@ -120,7 +122,7 @@ fn keep_change(flow: &mut Flow<'_>, field: Field, new: &Origin, changed: bool) -
     if new.is_constant() {
         let (low, high) = IntervalSet::single(new.value()).stretch(old);
         flow.restrict(field, Dim::Range(low, high));
-    } else {
+    } else if !flow.part_from_image(field, new) {
         flow.hold(field);
         flow.exclude_value(field, new, old);
     }
