@@ -1,5 +1,6 @@
 //! Rulesets: syntax trees with spans, one intermediate representation, and the interpreter.
 
+pub mod interpreter;
 pub mod ir;
 pub mod syntax;
 

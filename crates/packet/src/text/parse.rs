@@ -343,11 +343,10 @@ impl<'a> Parser<'a> {
     fn interface(&mut self, field: Field) -> Result<(), ParseError> {
         let help = "write the name of an interface, such as `eth0`";
         let word = self.next("an interface", help)?;
-        if let (Some(value), false) = (number(word.text, u128::MAX), word.quoted) {
-            if word.text.starts_with("0x") {
-                self.give(field, value);
-                return Ok(());
-            }
+        let hexadecimal = word.text.starts_with("0x") && !word.quoted;
+        if let Some(value) = number(word.text, u128::MAX).filter(|_| hexadecimal) {
+            self.give(field, value);
+            return Ok(());
         }
         match InterfaceName::new(word.text) {
             Ok(InterfaceName(value)) => {
