@@ -1,3 +1,5 @@
 //! nftables: the syntax tree, the text parser (`nft -f`, `nft list ruleset`) and the JSON reader (`nft -j`).
 
 pub mod ast;
+mod names;
+pub mod text;
