@@ -117,7 +117,7 @@ impl Flow {
 }
 
 fn append(request: &mut Request, sequence: u32, flow: &Flow, status: u32, master: Option<&Flow>) {
-    request.begin(SUBSYSTEM, NEW, REQUEST | CREATE | ACK, flow.family(), 0, sequence);
+    request.begin(SUBSYSTEM, NEW, REQUEST | CREATE, flow.family(), 0, sequence);
     flow.write(request, TUPLE_ORIGINAL, false);
     flow.reversed().write(request, TUPLE_REPLY, true);
     request.attribute(STATUS, &status.to_be_bytes());
@@ -145,13 +145,18 @@ fn append(request: &mut Request, sequence: u32, flow: &Flow, status: u32, master
 pub fn create<'a>(socket: &mut Socket, packets: impl Iterator<Item = (Class, &'a Flow)>) -> io::Result<()> {
     let mut request = Request::default();
     let mut masters = [false; 2];
-    let mut sequence = 0;
-    let flush = |socket: &mut Socket, request: &mut Request, sequence| {
-        let full = std::mem::take(request);
-        if full.len() == 0 { Ok(()) } else { socket.call(&full, sequence, |_| {}) }
+    // Failures are answered anyway; one receipt at the end is enough for the rest.
+    let flush = |socket: &mut Socket, request: &mut Request| {
+        let mut full = std::mem::take(request);
+        if full.is_empty() {
+            return Ok(());
+        }
+        let sequence = socket.next_sequence();
+        full.end_with_receipt(sequence);
+        socket.call(&full, sequence, |_| {})
     };
     for (class, flow) in packets {
-        sequence = socket.next_sequence();
+        let sequence = socket.next_sequence();
         match class {
             Class::Plain => continue,
             Class::Established => append(&mut request, sequence, flow, STATUS_ESTABLISHED, None),
@@ -161,16 +166,15 @@ pub fn create<'a>(socket: &mut Socket, packets: impl Iterator<Item = (Class, &'a
                 let master = Flow::master(v4);
                 if !std::mem::replace(&mut masters[usize::from(v4)], true) {
                     append(&mut request, sequence, &master, STATUS_ESTABLISHED, None);
-                    sequence = socket.next_sequence();
                 }
                 append(&mut request, sequence, flow, STATUS_FRESH, Some(&master));
             }
         }
         if request.len() > CHUNK_BYTES {
-            flush(socket, &mut request, sequence)?;
+            flush(socket, &mut request)?;
         }
     }
-    flush(socket, &mut request, sequence)
+    flush(socket, &mut request)
 }
 
 /// Forgets every flow of the namespace.

@@ -215,8 +215,9 @@ pub fn subscribe(socket: &mut Socket) -> io::Result<()> {
 }
 
 /// Runs a program in the thread's namespace with `input` as its standard input and returns what it printed.
-pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, LoadError> {
-    let refuse = |message: String| LoadError { program: program.to_owned(), message };
+/// [`Error::Unsupported`] if it is not there, [`Error::Load`] if it fails.
+pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    let broken = |e: io::Error| Error::Unsupported(format!("cannot run `{program}`: {e}"));
     // Ordinary users often lack the directories where these programs are.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/bin:/bin";
     let mut child = Command::new(program)
@@ -227,54 +228,69 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Loa
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| refuse(format!("cannot start `{program}`: {error}")))?;
+        .map_err(broken)?;
     let stdin = child.stdin.take();
-    // A program that fails early closes its input; its exit status tells.
     let output = std::thread::scope(|scope| {
+        // A program that fails early closes its input; its exit status tells.
         scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
         child.wait_with_output()
     })
-    .map_err(|error| refuse(error.to_string()))?;
+    .map_err(broken)?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(refuse(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    let mut message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if message.is_empty() {
+        message = output.status.to_string();
+    }
+    Err(LoadError { program: program.to_owned(), message }.into())
 }
 
-/// Loads the tested ruleset into the thread's namespace: in one transaction, or in pieces where the system
-/// refuses large ones.
+/// Loads the tested ruleset into the thread's namespace.
 pub fn load(ruleset: &Ruleset) -> Result<(), Error> {
-    let load =
-        |program: &str, first: &[&str], more: &[&str], text: &str, cut: &dyn Fn() -> Option<Vec<String>>| {
-            let refused = match run(program, first, text) {
-                Ok(_) => return Ok(()),
-                Err(refused) if !too_long(&refused) => return Err(Error::Load(refused)),
-                Err(refused) => refused,
-            };
-            let without_root = |e: LoadError| {
-                if too_long(&e) { Error::Unsupported(format!("without root rights, {e}")) } else { e.into() }
-            };
-            let pieces = cut().ok_or_else(|| without_root(refused))?;
-            for (number, piece) in pieces.iter().enumerate() {
-                run(program, if number == 0 { first } else { more }, piece).map_err(without_root)?;
-            }
-            Ok(())
-        };
     match ruleset {
-        Ruleset::Nft(text) => load("nft", &["-f", "-"], &["-f", "-"], text, &|| pieces::cut_nft(text)),
+        Ruleset::Nft(text) => {
+            let arguments: &[&str] = &["-f", "-"];
+            load_text("nft", arguments, arguments, text, pieces::cut_nft)
+        }
         Ruleset::Iptables { ipset, v4, v6 } => {
             if !ipset.trim().is_empty() {
                 run("ipset", &["restore"], ipset)?;
             }
             for (program, text) in [("iptables-restore", v4), ("ip6tables-restore", v6)] {
                 if !text.trim().is_empty() {
-                    load(program, &[], &["--noflush"], text, &|| Some(pieces::cut_iptables(text)))?;
+                    load_text(program, &[], &["--noflush"], text, |text| Some(pieces::cut_iptables(text)))?;
                 }
             }
             Ok(())
         }
     }
+}
+
+/// Loads a text in one transaction, or in pieces where the system refuses large ones; `more` are the arguments
+/// for all pieces but the first.
+fn load_text(
+    program: &str,
+    first: &[&str],
+    more: &[&str],
+    text: &str,
+    cut: impl FnOnce(&str) -> Option<Vec<String>>,
+) -> Result<(), Error> {
+    let refused = match run(program, first, text) {
+        Err(Error::Load(refused)) if too_long(&refused) => refused,
+        other => return other.map(drop),
+    };
+    let without_root = |error| match error {
+        Error::Load(refused) if too_long(&refused) => {
+            Error::Unsupported(format!("without root rights, {refused}"))
+        }
+        other => other,
+    };
+    let pieces = cut(text).ok_or_else(|| without_root(refused.into()))?;
+    for (number, piece) in pieces.iter().enumerate() {
+        run(program, if number == 0 { first } else { more }, piece).map_err(without_root)?;
+    }
+    Ok(())
 }
 
 /// Whether a transaction was larger than an ordinary user's send buffer.

@@ -300,7 +300,7 @@ fn check(config: &Config) -> Result<(), Error> {
         .map(|interface| &interface.name)
         .chain(config.routes.iter().map(|route| &route.interface))
     {
-        let odd = |c: char| c.is_whitespace() || c.is_control() || "/\"'\\#".contains(c);
+        let odd = |c: char| c.is_whitespace() || c.is_control() || "/\"'\\#%:".contains(c);
         if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(odd) {
             return Err(Error::Question(format!("`{name}` is not an interface name")));
         }

@@ -18,6 +18,7 @@ pub const DUMP: u16 = 0x300;
 /// Create the object if it does not exist.
 pub const CREATE: u16 = 0x400;
 
+const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NESTED: u16 = 0x8000;
@@ -73,12 +74,26 @@ impl Request {
         }
     }
 
+    /// Appends a message that does nothing but ask for an answer with this number.
+    pub fn end_with_receipt(&mut self, sequence: u32) {
+        self.bytes.extend_from_slice(&(HEADER_BYTES as u32).to_ne_bytes());
+        self.bytes.extend_from_slice(&NLMSG_NOOP.to_ne_bytes());
+        self.bytes.extend_from_slice(&(REQUEST | ACK).to_ne_bytes());
+        self.bytes.extend_from_slice(&sequence.to_ne_bytes());
+        self.bytes.extend_from_slice(&[0; 4]);
+    }
+
     /// Ends the message begun last by filling in its length.
     pub fn end(&mut self) {
         let length = (self.bytes.len() - self.start) as u32;
         if let Some(slot) = self.bytes.get_mut(self.start..self.start + 4) {
             slot.copy_from_slice(&length.to_ne_bytes());
         }
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Bytes so far.
@@ -136,7 +151,10 @@ impl Socket {
         let mut buffer = vec![0u8; 64 << 10];
         let mut failure = None;
         loop {
-            let length = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let length = match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
             for message in Messages(buffer.get(..length).unwrap_or_default()) {
                 match message.kind {
                     NLMSG_ERROR => {

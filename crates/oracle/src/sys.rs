@@ -114,7 +114,11 @@ impl Datagrams {
         };
         if received < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(0),
+                io::ErrorKind::Interrupted => self.receive(fd),
+                _ => Err(error),
+            };
         }
         self.count = (received as usize).min(DATAGRAMS);
         for (length, header) in self.lengths.iter_mut().zip(&headers) {

@@ -64,7 +64,7 @@ impl Worker {
             Request::List(json) => {
                 self.loaded()?;
                 let arguments: &[&str] = if json { &["-j", "list", "ruleset"] } else { &["list", "ruleset"] };
-                Ok(Reply::Text(harness::run("nft", arguments, "")?))
+                harness::run("nft", arguments, "").map(Reply::Text)
             }
         }
     }
@@ -117,7 +117,8 @@ impl Loaded {
     /// Replaces the ruleset, then adds the harness, since a ruleset may begin by flushing everything.
     fn load(&mut self, ruleset: Ruleset) -> Result<(), Error> {
         self.complete = false;
-        harness::run("nft", &["flush", "ruleset"], "")?;
+        harness::run("nft", &["flush", "ruleset"], "")
+            .map_err(|e| Error::Unsupported(format!("no nftables: {e}")))?;
         self.sticky = matches!(&ruleset, Ruleset::Iptables { ipset, .. } if !ipset.trim().is_empty());
         let loaded = harness::load(&ruleset);
         self.sticky |= harness::legacy_tables();
