@@ -1,2 +1,33 @@
 //! Commands for the people who build Firewarden.
-fn main() {}
+
+mod bench;
+mod schemas;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure whole commands on rulesets of growing size, beside `nft -c -f`.
+    Bench(bench::Options),
+    /// Write the schemas and the help texts under docs/.
+    Schemas {
+        /// Write nothing; fail where a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Bench(options) => bench::run(&options),
+        Command::Schemas { check } => schemas::run(check),
+    }
+}
