@@ -10,6 +10,7 @@
 //! - jumps form no cycle; every id is valid; elements of a set of one field are sorted and disjoint;
 //! - a set whose members can change while packets flow (dynamic, with timeouts) is not looked up: it is an atom.
 
+mod append;
 mod index;
 mod value;
 
