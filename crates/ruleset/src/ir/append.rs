@@ -1,7 +1,8 @@
 //! Rulesets of one host put together, such as nft tables beside those of iptables.
 
 use super::{
-    ChainId, Map, MapData, MapId, Nat, NatAddress, Ruleset, Set, SetId, Statement, TableId, Test, Value, Verdict,
+    ChainId, Map, MapData, MapId, Nat, NatAddress, Ruleset, Set, SetId, Statement, TableId, Test, Value,
+    Verdict,
 };
 
 /// How many tables, chains, sets and maps come before those that are added.
@@ -64,7 +65,9 @@ impl Offset {
                 }
                 port.iter_mut().for_each(|value| self.value(value));
             }
-            Statement::Test(Test::Range { .. } | Test::Bits { .. } | Test::Masked { .. } | Test::Atom { .. })
+            Statement::Test(
+                Test::Range { .. } | Test::Bits { .. } | Test::Masked { .. } | Test::Atom { .. },
+            )
             | Statement::Notrack
             | Statement::Neutral(_)
             | Statement::Opaque { .. } => {}
