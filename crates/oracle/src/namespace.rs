@@ -112,7 +112,7 @@ impl Namespace {
 
         let mut ports = vec![Port::Peer(0)];
         let mut names = vec!["lo".to_owned()];
-        let mut batch = String::from("link set lo up\n");
+        let mut batch = String::from("link set dev lo up\n");
         for (number, interface) in config.interfaces.iter().enumerate() {
             let name = &interface.name;
             match sys::open_tap(name) {
@@ -123,17 +123,20 @@ impl Namespace {
                 // Without the device file a pair of virtual Ethernet interfaces does the same, more slowly.
                 Err(_) => {
                     let peer = format!("zzpeer{number}");
-                    run("ip", &["link", "add", name, "type", "veth", "peer", "name", &peer], "")
+                    run("ip", &["link", "add", "name", name, "type", "veth", "peer", "name", &peer], "")
                         .map_err(|e| failed("neither /dev/net/tun nor veth interfaces can be used", &e))?;
-                    batch += &format!("link set {peer} address 02:00:00:00:00:fd arp off addrgenmode none\n");
-                    batch += &format!("link set {peer} up\n");
+                    batch +=
+                        &format!("link set dev {peer} address 02:00:00:00:00:fd arp off addrgenmode none\n");
+                    batch += &format!("link set dev {peer} up\n");
                     let index = if_nametoindex(peer.as_str());
                     ports.push(Port::Peer(index.map_err(|e| failed("no index for a veth interface", &e))?));
                 }
             }
             names.push(name.clone());
             let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
-            batch += &format!("link set {name} address {mac} arp off addrgenmode none\nlink set {name} up\n");
+            batch += &format!(
+                "link set dev {name} address {mac} arp off addrgenmode none\nlink set dev {name} up\n"
+            );
             for (address, length) in &interface.addresses {
                 let length = match (config.destinations, address) {
                     (Destinations::AsRouted, _) => *length,

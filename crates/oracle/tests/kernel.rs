@@ -592,7 +592,8 @@ fn the_hosts_own_namespace_stays_as_it_is() {
         (names.collect::<Vec<_>>(), forwarding, namespace)
     };
     let before = state();
-    let config = Config::with_interfaces(["fwtest0"]);
+    // A name that is also a word of `ip`.
+    let config = Config::with_interfaces(["fwtest0", "address", "dev"]);
     let mut oracle = Oracle::new(&launch, &config, &Ruleset::Nft(String::new())).unwrap();
     let packet = Packet { iif: "fwtest0".into(), ..both_families(80)[0].clone() };
     assert_eq!(word(&oracle.verdicts(Hook::Input, &[packet]).unwrap()[0]), "accept Input");
