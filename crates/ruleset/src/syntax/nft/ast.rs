@@ -754,7 +754,8 @@ pub enum ExprKind {
     Number(u64),
     /// `exists` or `missing`, and booleans in JSON.
     Bool(bool),
-    /// An unquoted word that isn't a number or an address: `ssh`, `established`, `eth0`, `10s`, `1:1234`.
+    /// An unquoted word that isn't a number or an address: `ssh`, `established`, `eth0`, `10s`, `1:1234`. Also numbers
+    /// of more than 64 bits (`0x…`, compared with raw payload) and, in definitions, negative numbers.
     Symbol(Box<str>),
     /// A quoted string, without its quotes; a trailing `*` makes it a prefix (`"ppp*"`), `\*` is the character.
     String(Box<str>),

@@ -181,6 +181,14 @@ impl<'p> Parser<'_, '_, 'p> {
                 Some(kind) => {
                     self.bump_item_kind(kind);
                     let table = self.table_ref()?;
+                    if self.at(Kind::LBrace) {
+                        let message = format!("`{word} {}` stands outside of a table", table.name.text);
+                        return self.fail(
+                            Diagnostic::error("outside-table", message)
+                                .at(table.name.span, "the name of a table should stand here")
+                                .help("put it into a `table` block, or check that no `}` above closes the table too early"),
+                        );
+                    }
                     let name = self.name("a name")?;
                     Ok(Target::Item { table, item: self.item(kind, start, name)? })
                 }

@@ -120,10 +120,10 @@ impl<'p> Parser<'_, '_, 'p> {
         let text = self.token_text();
         let kind = match self.token.kind {
             Kind::Ipv4 => lexer::parse_ipv4(text).map(ExprKind::Ipv4),
-            Kind::Number => match lexer::parse_number(text) {
-                Some(number) => Some(ExprKind::Number(number)),
-                None => return self.number_too_large(),
-            },
+            // Of more than 64 bits, as raw payload may have: kept as written.
+            Kind::Number => Some(
+                lexer::parse_number(text).map_or_else(|| ExprKind::Symbol(text.into()), ExprKind::Number),
+            ),
             Kind::Word => match text {
                 "exists" => Some(ExprKind::Bool(true)),
                 "missing" => Some(ExprKind::Bool(false)),
@@ -199,10 +199,14 @@ impl<'p> Parser<'_, '_, 'p> {
         self.concat(first, &mut |parser| parser.basic(Mode::Statement))
     }
 
-    /// Left of a test, or the key of a map or set statement.
+    /// Left of a test, or the key of a map or set statement. After the first part, constants may stand between the
+    /// others (`ip saddr . 80 @set`).
     pub(super) fn selector_concat(&mut self) -> Parsed<Expr> {
         let first = self.basic(Mode::Selector)?;
-        self.concat(first, &mut |parser| parser.basic(Mode::Selector))
+        self.concat(first, &mut |parser| match parser.token.kind {
+            Kind::Word | Kind::At | Kind::LParen => parser.basic(Mode::Selector),
+            _ => parser.range(Mode::Value),
+        })
     }
 
     /// A constant: value, prefix or range, or a concatenation of these.

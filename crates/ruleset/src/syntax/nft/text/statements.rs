@@ -307,12 +307,7 @@ impl<'p> Parser<'_, '_, 'p> {
 
     /// `bytes`, `kbytes`, `mbytes`: how many bytes it is. `None` for other words.
     fn bytes_unit(&mut self) -> Option<u64> {
-        let factor = match self.word() {
-            "bytes" => 1,
-            "kbytes" => 1 << 10,
-            "mbytes" => 1 << 20,
-            _ => return None,
-        };
+        let factor = bytes_factor(self.word())?;
         self.bump();
         Some(factor)
     }
@@ -332,15 +327,20 @@ impl<'p> Parser<'_, '_, 'p> {
             self.eat_word("until");
         }
         let number = self.number("a rate")?;
-        let factor = self.bytes_unit();
-        self.expect(Kind::Slash, "`/` and a unit of time")?;
-        let unit = match self.word() {
-            "second" => TimeUnit::Second,
-            "minute" => TimeUnit::Minute,
-            "hour" => TimeUnit::Hour,
-            "day" => TimeUnit::Day,
-            "week" => TimeUnit::Week,
-            _ => return self.unknown_word("a unit of time", &["second", "minute", "hour", "day", "week"]),
+        let mut factor = self.bytes_unit();
+        let unit = match self.word().split_once('/') {
+            // `kbytes/second` is one word.
+            Some((bytes, time)) if factor.is_none() => {
+                factor = bytes_factor(bytes);
+                if factor.is_some() { time_unit(time) } else { None }
+            }
+            _ => {
+                self.expect(Kind::Slash, "`/` and a unit of time")?;
+                time_unit(self.word())
+            }
+        };
+        let Some(unit) = unit else {
+            return self.unknown_word("a unit of time", &["second", "minute", "hour", "day", "week"]);
         };
         self.bump();
         let mut burst = None;
@@ -595,6 +595,28 @@ impl<'p> Parser<'_, '_, 'p> {
         }
         let element = Element { span: self.span_from(start), key, data: None, options };
         Ok(SetUpdate { op, set: self.set_name()?, element })
+    }
+}
+
+/// How many bytes a unit is.
+pub(in super::super) fn bytes_factor(word: &str) -> Option<u64> {
+    match word {
+        "bytes" => Some(1),
+        "kbytes" => Some(1 << 10),
+        "mbytes" => Some(1 << 20),
+        _ => None,
+    }
+}
+
+/// A unit of time by name.
+pub(in super::super) fn time_unit(word: &str) -> Option<TimeUnit> {
+    match word {
+        "second" => Some(TimeUnit::Second),
+        "minute" => Some(TimeUnit::Minute),
+        "hour" => Some(TimeUnit::Hour),
+        "day" => Some(TimeUnit::Day),
+        "week" => Some(TimeUnit::Week),
+        _ => None,
     }
 }
 

@@ -1,0 +1,7 @@
+//! The nftables frontend up to the syntax tree: text, errors and recovery, JSON, and the corpus where there is one.
+
+mod nft_syntax {
+    mod corpus;
+    pub mod support;
+    mod text;
+}
