@@ -772,9 +772,9 @@ pub enum ExprKind {
     /// `a-b`, both ends included.
     Range(Box<[Expr; 2]>),
     /// `a . b . c`.
-    Concat(Vec<Expr>),
+    Concat(Box<[Expr]>),
     /// `a, b` without braces: flags that are set together.
-    List(Vec<Expr>),
+    List(Box<[Expr]>),
     /// `syn / syn,ack` on the right of a flags test: value and mask, which means `field & mask == value`.
     Masked(Box<[Expr; 2]>),
     /// `{ … }`.

@@ -191,7 +191,7 @@ impl<'p> Parser<'_, '_, 'p> {
             span = span.to(part.span);
             parts.push(part);
         }
-        Ok(Expr { span, kind: ExprKind::Concat(parts) })
+        Ok(Expr { span, kind: ExprKind::Concat(parts.into()) })
     }
 
     /// Goes on after the first part of a key that a statement takes.
@@ -246,7 +246,7 @@ impl<'p> Parser<'_, '_, 'p> {
             span = span.to(part.span);
             parts.push(part);
         }
-        Ok(Expr { span, kind: ExprKind::List(parts) })
+        Ok(Expr { span, kind: ExprKind::List(parts.into()) })
     }
 
     /// The right side of a test.
@@ -319,7 +319,7 @@ impl<'p> Parser<'_, '_, 'p> {
             span = span.to(part.span);
             parts.push(part);
         }
-        Ok(Expr { span, kind: ExprKind::List(parts) })
+        Ok(Expr { span, kind: ExprKind::List(parts.into()) })
     }
 
     /// After the key: `map` or `vmap`, and a set, a reference or a variable.

@@ -424,15 +424,27 @@ impl<'t> Lexer<'t> {
 /// Four decimal numbers up to 255; leading zeros are read as decimal.
 pub(in super::super) fn parse_ipv4(text: &str) -> Option<[u8; 4]> {
     let mut address = [0; 4];
-    let mut parts = text.split('.');
-    for byte in &mut address {
-        let part = parts.next()?;
-        if part.len() > 3 || part.starts_with('+') {
-            return None;
+    let mut index = 0;
+    let (mut value, mut digits) = (0_u16, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' if digits < 3 => {
+                value = value * 10 + u16::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 => {
+                *address.get_mut(index)? = u8::try_from(value).ok()?;
+                index += 1;
+                (value, digits) = (0, 0);
+            }
+            _ => return None,
         }
-        *byte = part.parse().ok()?;
     }
-    parts.next().is_none().then_some(address)
+    if index != 3 || digits == 0 {
+        return None;
+    }
+    *address.get_mut(3)? = u8::try_from(value).ok()?;
+    Some(address)
 }
 
 /// Six groups of one or two hexadecimal digits.
