@@ -2,6 +2,7 @@
 
 pub mod interpreter;
 pub mod ir;
+pub mod lower;
 pub mod syntax;
 
 mod surroundings;

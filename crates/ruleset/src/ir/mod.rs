@@ -11,6 +11,7 @@
 //! - a set whose members can change while packets flow (dynamic, with timeouts) is not looked up: it is an atom.
 
 mod append;
+pub mod dump;
 mod index;
 mod value;
 

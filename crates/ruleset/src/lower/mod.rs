@@ -1,0 +1,4 @@
+//! Lowering: from the syntax trees of the frontends to the one intermediate representation.
+
+pub mod iptables;
+pub mod nft;
