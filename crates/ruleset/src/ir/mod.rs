@@ -21,13 +21,15 @@ pub use value::{MapData, Nat, NatAddress, NatDirection, Value};
 use firewarden_diagnostic::Span;
 use firewarden_packet::{Cube, Field, IntervalSet};
 use smallvec::SmallVec;
+use std::cmp::Reverse;
 
 /// Everything one kernel network namespace holds, from one or more files.
 #[derive(Clone, Debug, Default)]
 pub struct Ruleset {
     /// In the order in which they were created.
     pub tables: Vec<Table>,
-    /// All chains of all tables; base chains on one hook and priority run in the order they have here.
+    /// All chains of all tables in the order in which they were created, which decides between base chains on one hook
+    /// and priority (see [`Ruleset::base_chains`]).
     pub chains: Vec<Chain>,
     /// Named and anonymous sets.
     pub sets: Vec<Set>,
@@ -372,9 +374,12 @@ impl Ruleset {
     }
 
     /// The base chains that a packet of this family (2 or 10, as in [`Field::NFPROTO`]) meets on a hook, in the order
-    /// in which the kernel runs them: by priority, nat chains together at their fixed one, then as created.
+    /// in which the kernel runs them: by priority, nat chains together at their fixed one. At equal priorities the one
+    /// created last runs first, since the kernel puts it in front (measured on 6.x; `nf_hook_entries_grow`); nat
+    /// chains count as one that was created with the first of them.
     pub fn base_chains(&self, hook: Hook, nfproto: u128) -> Vec<ChainId> {
-        let mut found: Vec<(i32, i32, u32)> = Vec::new();
+        let mut found: Vec<(i32, Reverse<u32>, i32, Reverse<u32>)> = Vec::new();
+        let mut first_nat = None;
         for (index, chain) in self.chains.iter().enumerate() {
             let (Some(base), Some(table)) = (&chain.base, self.table(chain.table)) else { continue };
             let sees = match table.family {
@@ -385,11 +390,16 @@ impl Ruleset {
                 Family::Arp | Family::Bridge => false,
             };
             if base.hook == hook && sees && !table.dormant {
-                found.push((base.effective_priority(), base.priority, index as u32));
+                let index = index as u32;
+                let created = match base.chain_type {
+                    ChainType::Nat => *first_nat.get_or_insert(index),
+                    _ => index,
+                };
+                found.push((base.effective_priority(), Reverse(created), base.priority, Reverse(index)));
             }
         }
         found.sort_unstable();
-        found.into_iter().map(|(_, _, index)| ChainId(index)).collect()
+        found.into_iter().map(|(_, _, _, Reverse(index))| ChainId(index)).collect()
     }
 }
 
