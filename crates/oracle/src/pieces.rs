@@ -68,6 +68,9 @@ pub fn cut_nft(text: &str) -> Option<Vec<String>> {
         let (mut chains, mut objects) = (Vec::new(), Vec::new());
         let (mut elements, mut rules) = (Vec::new(), Vec::new());
         for item in split(body, false)? {
+            if is_definition(item) {
+                return None;
+            }
             let Some((head, body)) = block(item) else {
                 options.push_str(item);
                 options.push('\n');
@@ -299,5 +302,61 @@ mod tests {
         assert!(
             pieces[3].starts_with("*filter\n-A INPUT -s 10.0.0.200 ") && pieces[3].ends_with("\nCOMMIT\n")
         );
+    }
+
+    /// With `FIREWARDEN_CORPUS` set and root rights: the listing of real rulesets is the same however they were
+    /// loaded.
+    #[test]
+    fn pieces_of_real_rulesets_load_to_the_same() {
+        use crate::model::Config;
+        use crate::namespace::{Namespace, host_identity, privileged};
+
+        let Some(corpus) = std::env::var_os("FIREWARDEN_CORPUS").filter(|_| privileged()) else {
+            eprintln!("skipped: needs FIREWARDEN_CORPUS and root rights");
+            return;
+        };
+        let nft = |arguments: &[&str], input: &str| crate::harness::run("nft", arguments, input);
+        let config = Config::with_interfaces(["eth0", "eth1", "wan", "lan", "wg0", "br0", "docker0"]);
+        Namespace::enter(&config, host_identity().unwrap()).unwrap();
+        let (mut same, mut whole) = (0, 0);
+        let mut files: Vec<_> =
+            std::fs::read_dir(std::path::Path::new(&corpus).join("nft/real")).unwrap().flatten().collect();
+        files.sort_by_key(|file| file.path());
+        for file in files {
+            let Ok(text) = std::fs::read_to_string(file.path()) else { continue };
+            nft(&["flush", "ruleset"], "").unwrap();
+            if nft(&["-f", "-"], &text).is_err() {
+                continue;
+            }
+            let expected = nft(&["list", "ruleset"], "").unwrap();
+            let Some(pieces) = cut_nft(&text) else {
+                whole += 1;
+                continue;
+            };
+            nft(&["flush", "ruleset"], "").unwrap();
+            for piece in &pieces {
+                nft(&["-f", "-"], piece).unwrap_or_else(|e| panic!("{:?}: {e}\n{piece}", file.path()));
+            }
+            // Chains and sets may change places in a table, lines in a chain or set may not.
+            let sorted = |listing: &str| {
+                let (mut table, mut block, mut place) = ("", "", 0);
+                let mut lines = Vec::new();
+                for line in listing.lines() {
+                    match line.chars().take_while(|c| *c == '\t').count() {
+                        0 => table = line,
+                        1 => (block, place) = (line, 0),
+                        _ => place += 1,
+                    }
+                    lines.push((table.to_owned(), block.to_owned(), place, line.to_owned()));
+                }
+                lines.sort();
+                lines
+            };
+            let listing = nft(&["list", "ruleset"], "").unwrap();
+            assert_eq!(sorted(&listing), sorted(&expected), "{:?}", file.path());
+            same += 1;
+        }
+        eprintln!("{same} rulesets load the same in pieces, {whole} only as a whole");
+        assert!(same > 0);
     }
 }

@@ -604,3 +604,25 @@ fn the_hosts_own_namespace_stays_as_it_is() {
         assert!(matches!(refused, Err(Error::Question(_))), "{name}: {refused:?}");
     }
 }
+
+#[test]
+fn fragments_are_told_apart() {
+    let fragment = |offset, more| Packet {
+        fragment_offset: offset,
+        more_fragments: more,
+        payload: 64,
+        ..both_families(80)[0].clone()
+    };
+    let packets = [fragment(0, true), fragment(9, false), fragment(0, false)];
+    let words = |rules: &str| -> Option<Vec<String>> {
+        let text =
+            format!("table inet t {{ chain c {{ type filter hook forward priority 0\n {rules}\n }}\n }}");
+        Some(oracle(&text)?.verdicts(Hook::Forward, &packets).unwrap().iter().map(word).collect())
+    };
+    let Some(seen) = words("ip frag-off & 0x1fff != 0 drop") else { return };
+    assert_eq!(seen[0], "accept Forward");
+    assert_eq!(seen[2], "accept Forward");
+    // Connection tracking collects fragments until the packet is whole.
+    let tracked = words("ct state new accept").unwrap();
+    assert_eq!(tracked, ["not reached Reassembly", "not reached Reassembly", "accept Forward"]);
+}
