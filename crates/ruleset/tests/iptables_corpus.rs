@@ -1,7 +1,11 @@
 //! iptables' own test lines and real iptables-save files, from the corpus that `FIREWARDEN_CORPUS` points to.
 
 use firewarden_diagnostic::{Diagnostic, FileId, Severity};
+use firewarden_packet::AtomTable;
+use firewarden_ruleset::ir::{Statement, Test, Verdict};
+use firewarden_ruleset::lower::iptables::{LowerOptions, lower};
 use firewarden_ruleset::syntax::iptables::{Versions, parse, parse_as};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The corpus, or `None` after saying that the test is skipped.
@@ -132,4 +136,65 @@ fn real_files_parse_without_loss() {
         all.len()
     );
     assert!(incomplete * 100 <= rules);
+}
+
+/// Kinds of atoms that no model of a single packet could know.
+const EXPECTED_ATOMS: &[&str] = &[
+    "limit",
+    "hashlimit",
+    "recent",
+    "string",
+    "time",
+    "owner",
+    "connlimit",
+    "connbytes",
+    "quota",
+    "statistic",
+    "rateest",
+    "cgroup",
+    "u32",
+    "bpf",
+    "socket",
+    "policy",
+    "physdev",
+];
+
+#[test]
+fn real_files_lower_with_few_atoms() {
+    let Some(folder) = corpus("iptables/real") else { return };
+    let (mut rules, mut with_atoms, mut seconds) = (0usize, 0usize, 0.0);
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for path in files(&folder) {
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        let text = text.replace("XX:XX:XX:XX:XX:XX", "02:00:00:00:00:01");
+        let start = std::time::Instant::now();
+        let (save, _) = parse(FileId(0), &text);
+        let mut atoms = AtomTable::default();
+        let (ruleset, _) = lower(&[save], &[], &LowerOptions::default(), &mut atoms);
+        seconds += start.elapsed().as_secs_f64();
+        for rule in ruleset.chains.iter().flat_map(|chain| &chain.rules) {
+            rules += 1;
+            let mut unexpected = false;
+            for statement in &rule.statements {
+                let atom = match statement {
+                    Statement::Test(Test::Atom { atom, .. }) => *atom,
+                    Statement::Verdict(Verdict::Opaque { atom }) => *atom,
+                    Statement::Opaque { fields } => fields[0].1,
+                    _ => continue,
+                };
+                let info = atoms.get(atom).unwrap();
+                *kinds.entry(info.kind.to_string()).or_default() += 1;
+                if !EXPECTED_ATOMS.contains(&&*info.kind) {
+                    unexpected = true;
+                }
+            }
+            with_atoms += usize::from(unexpected);
+        }
+    }
+    let share = 100.0 * (rules - with_atoms) as f64 / rules as f64;
+    println!(
+        "iptables/real: {rules} rules lowered in {seconds:.3} s, {share:.2} % without atoms beyond {EXPECTED_ATOMS:?}"
+    );
+    println!("atoms by kind: {kinds:?}");
+    assert!(share >= 99.0);
 }

@@ -104,6 +104,9 @@ fn part(set: &Set<'_>, component: Component, piece: &str, at: Text) -> Option<Pa
 /// An address, a prefix, or a range, of the given version.
 pub(super) fn addresses(text: &str, v6: bool) -> Option<(u128, u128)> {
     let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if text == "0/0" {
+        return Some((0, if v6 { u128::MAX } else { u128::from(u32::MAX) }));
+    }
     if let Some((low, high)) = text.split_once('-') {
         return match (args::address(low)?, args::address(high)?) {
             (Address::V4(low), Address::V4(high)) if !v6 => {

@@ -139,7 +139,7 @@ impl<'t> Reader<'t> {
         }
         match raw {
             "create" | "-N" | "--create" | "n" => self.create(command, rest),
-            "add" | "-A" | "--add" => self.add(command, rest),
+            "add" | "-A" | "--add" | "a" => self.add(command, rest),
             "del" | "-D" | "--del" => self.delete(command, rest),
             "destroy" | "-X" | "--destroy" | "x" => self.destroy(rest),
             "flush" | "-F" | "--flush" => self.flush(rest),
@@ -192,6 +192,10 @@ impl<'t> Reader<'t> {
             entries: Vec::new(),
         };
         self.create_options(&mut set, type_name, words.get(2..).unwrap_or_default());
+        // Old versions took ranges for hashes too, without a meaning.
+        if !type_name.starts_with("bitmap") && !type_name.ends_with("map") {
+            set.range = None;
+        }
         if set.components.first() == Some(&Component::Address)
             && type_name.starts_with("bitmap")
             && set.range.is_none()

@@ -243,7 +243,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     if name.len() > 40 {
         return None;
     }
-    let limit = (name.chars().count() / 3).clamp(1, 3);
+    let limit = ((name.chars().count() + 1) / 3).clamp(1, 3);
     known
         .map(|other| (distance(name, other), other))
         .filter(|&(far, _)| far <= limit)

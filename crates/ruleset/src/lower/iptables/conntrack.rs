@@ -1,0 +1,175 @@
+//! `-m state` and `-m conntrack` (net/netfilter/xt_conntrack.c).
+
+use super::Lowerer;
+use super::rule::{RuleContext, negate};
+use crate::ir::Test;
+use crate::syntax::iptables::OptionUse;
+use crate::syntax::iptables::args::{self};
+use firewarden_packet::{Cube, Field, IntervalSet, Purity, ct_state, ct_status};
+use smallvec::SmallVec;
+
+/// Packets that belong to a connection; only they have a mark, a status and addresses of their first packet.
+const TRACKED: (u128, u128) = (ct_state::ESTABLISHED, ct_state::NEW);
+
+/// The packet belongs to a connection.
+pub(super) fn tracked(context: &mut RuleContext<'_, '_>) {
+    let set = IntervalSet::range(TRACKED.0, TRACKED.1);
+    context.range(Field::CT_STATE, ct_state::MAX, set, false);
+}
+
+/// What `--ctstate` asks for: states, and status bits of which any will do.
+fn states(list: &str) -> (IntervalSet, u128) {
+    let mut bits = 0;
+    let mut ranges = Vec::new();
+    for word in list.split(',') {
+        let state = match word.to_ascii_uppercase().as_str() {
+            "INVALID" => ct_state::INVALID,
+            "NEW" => ct_state::NEW,
+            "ESTABLISHED" => ct_state::ESTABLISHED,
+            "RELATED" => ct_state::RELATED,
+            "UNTRACKED" => ct_state::UNTRACKED,
+            "SNAT" => {
+                bits |= ct_status::SNAT;
+                continue;
+            }
+            "DNAT" => {
+                bits |= ct_status::DNAT;
+                continue;
+            }
+            _ => continue,
+        };
+        ranges.push((state, state));
+    }
+    (IntervalSet::from_ranges(ranges), bits)
+}
+
+/// A cube for each bit: any of them is set.
+fn any_bit(bits: u128) -> SmallVec<[Cube; 1]> {
+    (0..32).map(|bit| 1 << bit).filter(|bit| bits & bit != 0).map(|bit| Cube::new(bit, bit)).collect()
+}
+
+impl Lowerer<'_, '_> {
+    pub(super) fn conntrack(&mut self, context: &mut RuleContext<'_, '_>, instance: u8) {
+        let state = context.get(instance, "ctstate").or(context.get(instance, "state"));
+        let others =
+            context.of(instance).filter(|option| !matches!(option.name(), "ctstate" | "state")).count();
+        let mut possible = IntervalSet::range(TRACKED.0, TRACKED.1);
+        if let Some(option) = state {
+            let (set, bits) = states(&context.value(option));
+            let set = if option.negated { set.complement(ct_state::MAX) } else { set };
+            let status =
+                Test::Bits { field: Field::CT_STATUS, cubes: any_bit(bits), negated: option.negated };
+            let in_set = Test::Range { field: Field::CT_STATE, set: set.clone() };
+            match (bits, option.negated) {
+                (0, _) => context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false),
+                (_, true) => {
+                    context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false);
+                    context.test(status);
+                }
+                (_, false) if set.is_empty() => context.test(status),
+                (_, false) => {
+                    let conditions = [vec![in_set.clone()], vec![negate(&in_set, ct_state::MAX), status]];
+                    self.any_or_atom(context, &conditions, instance);
+                }
+            }
+            if others == 0 {
+                return;
+            }
+            // Without a connection the kernel asks no more once the state fits.
+            if bits == 0 && (set.contains(ct_state::INVALID) || set.contains(ct_state::UNTRACKED)) {
+                let text = context.text(instance);
+                let atom = self.atom("conntrack of untracked packets", &text, Purity::Pure);
+                context.atom_test(atom, false);
+                return;
+            }
+            if bits == 0 {
+                possible = set;
+            }
+        } else {
+            tracked(context);
+        }
+        for option in context.of(instance) {
+            self.conntrack_option(context, option, &possible);
+        }
+    }
+
+    fn conntrack_option(
+        &mut self,
+        context: &mut RuleContext<'_, '_>,
+        option: &OptionUse,
+        possible: &IntervalSet,
+    ) {
+        match option.name() {
+            "ctproto" => self.protocol(context, option, possible),
+            "ctorigsrc" => self.network(context, Field::CT_ORIGINAL_SADDR, option),
+            "ctorigdst" => self.network(context, Field::CT_ORIGINAL_DADDR, option),
+            "ctorigsrcport" => ports(context, Field::CT_ORIGINAL_SPORT, option),
+            "ctorigdstport" => ports(context, Field::CT_ORIGINAL_DPORT, option),
+            "ctstatus" => {
+                let mut bits = 0;
+                for word in context.value(option).split(',') {
+                    bits |= match word.to_ascii_uppercase().as_str() {
+                        "EXPECTED" => ct_status::EXPECTED,
+                        "SEEN_REPLY" => ct_status::SEEN_REPLY,
+                        "ASSURED" => ct_status::ASSURED,
+                        "CONFIRMED" => ct_status::CONFIRMED,
+                        _ => 0,
+                    };
+                }
+                if bits != 0 {
+                    context.test(Test::Bits {
+                        field: Field::CT_STATUS,
+                        cubes: any_bit(bits),
+                        negated: option.negated,
+                    });
+                } else if !option.negated {
+                    // NONE asks for no bit, and the kernel wants one of those asked for.
+                    context.never();
+                }
+            }
+            "ctdir" => {
+                let reply = context.value(option).eq_ignore_ascii_case("REPLY");
+                context.range(Field::CT_DIRECTION, 1, IntervalSet::single(reply.into()), option.negated);
+            }
+            "ctstate" | "state" => {}
+            name => {
+                let text = format!("-m conntrack {}", context.option_text(option, false));
+                let atom = self.atom(name, &text, Purity::Pure);
+                context.atom_test(atom, option.negated);
+            }
+        }
+    }
+
+    /// The protocol of the connection: the packet's own, unless it is an ICMP error about another one.
+    fn protocol(&mut self, context: &mut RuleContext<'_, '_>, option: &OptionUse, possible: &IntervalSet) {
+        let number = args::protocol(&context.value(option)).unwrap_or_default();
+        let set = IntervalSet::single(number.into());
+        let set = if option.negated { set.complement(255) } else { set };
+        let icmp = if context.v6() { 58 } else { 1 };
+        if !possible.contains(ct_state::RELATED) {
+            context.range(Field::L4PROTO, 255, set, false);
+            return;
+        }
+        let related = Test::Range { field: Field::CT_STATE, set: IntervalSet::single(ct_state::RELATED) };
+        let error = Test::Range { field: Field::L4PROTO, set: IntervalSet::single(icmp) };
+        let own = Test::Range { field: Field::L4PROTO, set: set.clone() };
+        let text = format!("-m conntrack {}", context.option_text(option, false));
+        let atom = self.atom("protocol of an ICMP error's connection", &text, Purity::Pure);
+        let mut conditions = vec![
+            vec![negate(&related, ct_state::MAX), own],
+            vec![related.clone(), error, Test::Atom { atom, negated: option.negated }],
+        ];
+        let rest = set.subtract(&IntervalSet::single(icmp));
+        if !rest.is_empty() {
+            conditions.push(vec![related, Test::Range { field: Field::L4PROTO, set: rest }]);
+        }
+        if !context.any_of(&conditions) {
+            context.atom_test(atom, option.negated);
+        }
+    }
+}
+
+fn ports(context: &mut RuleContext<'_, '_>, field: Field, option: &OptionUse) {
+    let (low, high) = args::port_range(&context.value(option), ':').unwrap_or_default();
+    context.range(field, 0xFFFF, IntervalSet::range(low.into(), high.into()), option.negated);
+}
