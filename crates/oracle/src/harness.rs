@@ -24,7 +24,11 @@ pub fn table() -> String {
     let last = i32::MAX - 1;
     let log =
         |letter: char| format!("log prefix \"zz{letter}\" group {LOG_GROUP} snaplen 96 queue-threshold 1");
-    let exempt = format!("ip id {UNTRACKED_ID} notrack\n ip6 flowlabel {UNTRACKED_LABEL} notrack");
+    let exempt = format!(
+        "ip id {UNTRACKED_ID}-{} notrack\n ip6 flowlabel {UNTRACKED_LABEL}-{} notrack",
+        u16::MAX,
+        UNTRACKED_LABEL + 0xfff
+    );
     let counters: String = Count::NAMES.iter().map(|name| format!(" counter {name} {{ }}\n")).collect();
     format!(
         "table inet {TABLE} {{

@@ -160,7 +160,7 @@ impl Oracle {
             for packet in batch {
                 let possible = packet.state_possible(self.tcp_loose);
                 if possible.is_ok() {
-                    frames.push(self.frame(hook, packet)?);
+                    frames.push(self.frame(hook, packet, frames.len())?);
                 }
                 impossible.push(possible);
             }
@@ -196,7 +196,7 @@ impl Oracle {
             let mut frames = Vec::with_capacity(batch.len());
             for packet in batch {
                 packet.state_possible(self.tcp_loose).map_err(|why| Error::Question(why.into()))?;
-                frames.push(self.frame(hook, packet)?);
+                frames.push(self.frame(hook, packet, frames.len())?);
             }
             match self.call(&Request::Trace(hook, frames))? {
                 Reply::Steps(steps) => traces.extend(steps),
@@ -236,8 +236,8 @@ impl Oracle {
         }
     }
 
-    fn frame(&self, hook: Hook, packet: &Packet) -> Result<Frame, Error> {
-        let number = |name: &str| {
+    fn frame(&self, hook: Hook, packet: &Packet, number: usize) -> Result<Frame, Error> {
+        let interface = |name: &str| {
             self.interfaces
                 .get(name)
                 .copied()
@@ -252,14 +252,14 @@ impl Oracle {
         };
         Ok(Frame {
             class,
-            iif: if hook == Hook::Output { 0 } else { number(&packet.iif)? },
+            iif: if hook == Hook::Output { 0 } else { interface(&packet.iif)? },
             oif: match &packet.oif {
                 _ if hook == Hook::Input => 0,
-                Some(name) => number(name)?,
+                Some(name) => interface(name)?,
                 None => first,
             },
             mac: packet.mac,
-            bytes: packet.to_bytes(self.tcp_loose).map_err(Error::Question)?,
+            bytes: packet.tagged_bytes(self.tcp_loose, number).map_err(Error::Question)?,
         })
     }
 

@@ -99,10 +99,12 @@ pub struct Packet {
     pub state: State,
 }
 
-/// IPv4 identification of packets that the harness exempts from connection tracking.
-pub(crate) const UNTRACKED_ID: u16 = 0xf1d1;
-/// IPv6 flow label of packets that the harness exempts from connection tracking.
-pub(crate) const UNTRACKED_LABEL: u32 = 0xf1d1e;
+/// First IPv4 identification of packets that the harness exempts from connection tracking; the last is 0xffff.
+pub(crate) const UNTRACKED_ID: u16 = 0xf000;
+/// First IPv6 flow label of packets that the harness exempts from connection tracking; there are 4096.
+pub(crate) const UNTRACKED_LABEL: u32 = 0xf_1000;
+/// Bits of the identification or flow label that number the packets of a batch.
+const TAG: u16 = 0xfff;
 /// SCTP verification tag of every packet but an INIT.
 pub(crate) const SCTP_TAG: u32 = 0x6669_7265;
 const MAX_PAYLOAD_BYTES: u16 = 1400;
@@ -229,6 +231,13 @@ impl Packet {
     /// that wants to be invalid carries an impossible TCP or UDP length where nothing else makes it invalid.
     /// Fails if the families differ or the payload is too long.
     pub fn to_bytes(&self, tcp_loose: bool) -> Result<Vec<u8>, String> {
+        self.tagged_bytes(tcp_loose, 1)
+    }
+
+    /// Like [`Packet::to_bytes`], with a number of 12 bits in the IP header and the TCP sequence number, by which
+    /// [`tag`] and [`answer_tag`] recognise the packet and answers to it.
+    pub(crate) fn tagged_bytes(&self, tcp_loose: bool, number: usize) -> Result<Vec<u8>, String> {
+        let tag = number as u16 & TAG;
         if self.payload > MAX_PAYLOAD_BYTES {
             return Err(format!("payload of {} bytes, at most {MAX_PAYLOAD_BYTES} fit", self.payload));
         }
@@ -236,11 +245,12 @@ impl Packet {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let (src, dst) = (src.octets(), dst.octets());
-                let body = self.transport(&src, &dst, spoil);
+                let body = self.transport(&src, &dst, spoil, tag);
                 let mut bytes = Vec::with_capacity(20 + body.len());
                 bytes.extend_from_slice(&[0x45, self.dscp << 2]);
                 bytes.extend_from_slice(&((20 + body.len()) as u16).to_be_bytes());
-                let id = if self.state == State::Untracked { UNTRACKED_ID } else { 1 };
+                // Raw sockets replace an identification of 0.
+                let id = if self.state == State::Untracked { UNTRACKED_ID } else { 0x1000 } | tag;
                 bytes.extend_from_slice(&id.to_be_bytes());
                 let fragment = self.fragment_offset & 0x1fff | u16::from(self.more_fragments) << 13;
                 bytes.extend_from_slice(&fragment.to_be_bytes());
@@ -254,9 +264,9 @@ impl Packet {
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let (src, dst) = (src.octets(), dst.octets());
-                let body = self.transport(&src, &dst, spoil);
+                let body = self.transport(&src, &dst, spoil, tag);
                 let mut bytes = Vec::with_capacity(40 + body.len());
-                let label = if self.state == State::Untracked { UNTRACKED_LABEL } else { 0 };
+                let label = if self.state == State::Untracked { UNTRACKED_LABEL } else { 0 } | u32::from(tag);
                 let word = 6 << 28 | u32::from(self.dscp & 0x3f) << 22 | label;
                 bytes.extend_from_slice(&word.to_be_bytes());
                 bytes.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -271,7 +281,7 @@ impl Packet {
     }
 
     /// Transport header and payload.
-    fn transport(&self, src: &[u8], dst: &[u8], spoil: bool) -> Vec<u8> {
+    fn transport(&self, src: &[u8], dst: &[u8], spoil: bool, tag: u16) -> Vec<u8> {
         let mut body = Vec::with_capacity(40 + usize::from(self.payload));
         let ports = |body: &mut Vec<u8>| {
             body.extend_from_slice(&self.sport.to_be_bytes());
@@ -282,8 +292,10 @@ impl Packet {
         let sum_at = match (self.protocol, self.src.is_ipv4()) {
             (protocol::TCP, _) => {
                 ports(&mut body);
-                body.extend_from_slice(&1u32.to_be_bytes());
-                let ack = if self.tcp_flags & tcp_flag::ACK != 0 { 1u32 } else { 0 };
+                // A reset repeats one of the two, plus or minus a length, which stays in the lower half.
+                let sequence = u32::from(tag) << 16 | 0x8000;
+                body.extend_from_slice(&sequence.to_be_bytes());
+                let ack = if self.tcp_flags & tcp_flag::ACK != 0 { sequence } else { 0 };
                 body.extend_from_slice(&ack.to_be_bytes());
                 // A header longer than the packet makes connection tracking call it invalid.
                 body.extend_from_slice(&[
@@ -399,6 +411,28 @@ impl Packet {
         }
         Some(packet)
     }
+}
+
+/// The number of a packet made by [`Packet::tagged_bytes`].
+pub(crate) fn tag(bytes: &[u8]) -> Option<u16> {
+    let at = if bytes.first()? >> 4 == 4 { 4 } else { 2 };
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk::<2>()?) & TAG)
+}
+
+/// The number of the packet that a TCP reset or an ICMP error answers.
+pub(crate) fn answer_tag(bytes: &[u8]) -> Option<u16> {
+    let v4 = bytes.first()? >> 4 == 4;
+    let (number, body) = if v4 {
+        (*bytes.get(9)?, bytes.get(usize::from(bytes.first()? & 0xf) * 4..)?)
+    } else {
+        (*bytes.get(6)?, bytes.get(40..)?)
+    };
+    if number != protocol::TCP {
+        return tag(body.get(8..)?);
+    }
+    // A segment without ACK is answered with ACK set, one with ACK by its own acknowledgement number.
+    let at = if body.get(13)? & tcp_flag::ACK != 0 { 8 } else { 4 };
+    Some(u16::from_be_bytes(*body.get(at..)?.first_chunk::<2>()?) & TAG)
 }
 
 fn put16(bytes: &mut [u8], at: usize, value: u16) {

@@ -9,6 +9,7 @@ use crate::harness::{self, Count, Event, Place};
 use crate::model::{Config, Error, Hook, Ruleset, TraceStep};
 use crate::namespace::{self, Namespace};
 use crate::netlink::{Messages, Socket};
+use crate::packet;
 use crate::sys::Datagrams;
 use crate::trace::Tracer;
 use crate::wire::{self, Class, Frame, Outcome, Reply, Request};
@@ -96,6 +97,8 @@ struct Tally {
     sent: u64,
     seen: u64,
     overrun: bool,
+    /// Events of other packets than the one sent last.
+    late: u64,
 }
 
 impl Loaded {
@@ -275,12 +278,12 @@ impl Loaded {
             let before = Count::read(&mut self.control).map_err(lost)?;
             let tally = self.send(hook, frames, group, outcomes)?;
             let count = Count::read(&mut self.control).map_err(lost)?.since(before);
-            if !tally.overrun && tally.seen == count.seen && count.arrived <= tally.sent {
+            if !tally.overrun && tally.late == 0 && tally.seen == count.seen && count.arrived <= tally.sent {
                 return Ok(count);
             }
             complaint = format!(
-                "{} packets sent, {} arrived, {} events counted, {} received",
-                tally.sent, count.arrived, count.seen, tally.seen
+                "{} packets sent, {} arrived, {} events counted, {} received, {} late",
+                tally.sent, count.arrived, count.seen, tally.seen, tally.late
             );
         }
         Err(Error::Lost(complaint))
@@ -299,7 +302,12 @@ impl Loaded {
             tally.sent += 1;
             self.put(hook, frame)?;
             let mut outcome = Outcome::Nothing;
+            let mut late = 0;
+            let wanted = packet::tag(&frame.bytes);
             self.drain(&mut tally, |namespace, event| {
+                let answer = event.place == Place::Answer;
+                let tag = if answer { packet::answer_tag(event.bytes) } else { packet::tag(event.bytes) };
+                late += u64::from(tag != wanted);
                 let end = |hook| {
                     let oif = namespace.number(event.out_index);
                     Outcome::End(hook, event.mark, oif, event.bytes.to_vec())
@@ -312,6 +320,7 @@ impl Loaded {
                 };
             })?;
             *slot = outcome;
+            tally.late += late;
             if !self.namespace.icmp_unlimited {
                 std::thread::sleep(ICMP_PAUSE);
             }
