@@ -283,6 +283,10 @@ fn real_rulesets() {
         for error in errors.iter().take(4) {
             println!("{name}: {}: {}", error.code, error.message);
         }
+        // Templates, fragments and files with mistakes aren't rulesets: nft refuses them too.
+        if !errors.is_empty() {
+            continue;
+        }
         for rule in ruleset.chains.iter().flat_map(|chain| &chain.rules) {
             rules += 1;
             let kinds = kinds(&ruleset, rule, &atoms);
@@ -302,6 +306,9 @@ fn real_rulesets() {
                 )
             });
             with_foreign += u32::from(foreign);
+            if foreign {
+                println!("{name}: {}", firewarden_ruleset::ir::dump::dump_rule(rule, &ruleset, &atoms));
+            }
             for kind in kinds {
                 *by_kind.entry(kind.to_owned()).or_default() += 1;
             }

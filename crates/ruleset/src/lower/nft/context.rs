@@ -26,8 +26,8 @@ pub(super) struct Context {
     pub(super) network: Known,
     /// As in [`Field::L4PROTO`].
     pub(super) transport: Known,
-    /// A frame that is neither IPv4 nor IPv6 (an explicit test says so).
-    pub(super) other_frame: bool,
+    /// The type of the frame, where an explicit test says so.
+    pub(super) frame: Option<u128>,
 }
 
 impl Context {
@@ -38,7 +38,7 @@ impl Context {
             Family::Ip6 => Known::One(10),
             _ => Known::Any,
         };
-        Context { family, network, transport: Known::Any, other_frame: false }
+        Context { family, network, transport: Known::Any, frame: None }
     }
 
     /// Adds the tests that an expression needs, where they aren't known to hold.
@@ -54,6 +54,10 @@ impl Context {
                 out.push(range_test(Field::NFPROTO, IntervalSet::empty()));
                 Ok(())
             }
+            Need::Vlan => match self.frame {
+                Some(frame) if !is_vlan(frame) => Err(conflict("an untagged frame", "vlan", span)),
+                _ => Ok(()),
+            },
             Need::Network(wanted) => self.require_network(wanted, span, out),
             Need::Transport(wanted) => self.require_transport(wanted, span, out),
             Need::TransportOver { transport, network } => {
@@ -127,6 +131,11 @@ impl Context {
         };
         matches!(known, Known::One(value) if values.contains(value))
     }
+}
+
+/// The types of frames that carry a VLAN tag.
+pub(super) fn is_vlan(frame: u128) -> bool {
+    matches!(frame, 0x8100 | 0x88a8 | 0x9100)
 }
 
 /// A statement that tests a field.

@@ -1,6 +1,7 @@
 //! Tests: an expression about the packet against values, sets or flags.
 
 use super::Lowerer;
+use super::context::{Known, is_vlan};
 use super::linear::{as_intervals, as_masked};
 use super::rule::{Left, RuleContext};
 use super::selector::Place;
@@ -61,10 +62,27 @@ impl<'a> Lowerer<'a, '_> {
             return Ok(());
         }
         let exact = single_values(&values);
+        if let (Type::EtherType, Values::Plain(ranges)) = (left.selector.ty, &values) {
+            if ranges.iter().any(|(low, high)| (*low..=*high).any(is_vlan)) {
+                // An IP packet may be inside the tag.
+                self.frame_known(cx, ranges, negated);
+                self.atom_test(cx, test, &left, &values, negated);
+                return Ok(());
+            }
+            self.frame_known(cx, ranges, negated);
+        }
         let statement = field_test(field, &left, values, negated);
         if let Statement::Test(Test::Range { field, set }) = &statement {
             if cx.protocols.implies(*field, set) {
                 return Ok(());
+            }
+            if left.selector.ty == Type::NfProto && exact && !negated {
+                if let (Known::One(known), [(other, _)]) = (cx.protocols.network, set.ranges()) {
+                    // Says that they conflict.
+                    if known != *other {
+                        cx.protocols.require_network(*other, test.left.span, &mut Vec::new())?;
+                    }
+                }
             }
             if exact && !negated {
                 cx.protocols.learn(*field, set);
@@ -72,6 +90,15 @@ impl<'a> Lowerer<'a, '_> {
         }
         cx.out.push(statement);
         Ok(())
+    }
+
+    /// Takes note of a test of the type of the frame.
+    fn frame_known(&mut self, cx: &mut RuleContext, ranges: &[(u128, u128)], negated: bool) {
+        if let ([(low, high)], false) = (ranges, negated) {
+            if low == high {
+                cx.protocols.frame = Some(*low);
+            }
+        }
     }
 
     /// `ip saddr . tcp dport { … }`.

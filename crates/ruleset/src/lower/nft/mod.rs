@@ -17,6 +17,7 @@ mod mangle;
 mod matching;
 mod names;
 mod nat;
+mod objects;
 mod rule;
 mod selector;
 mod sets;

@@ -81,7 +81,7 @@ const SERVICES: &[(&str, u16)] = &[
     ("icp", 3130), ("icpv2", 3130), ("ident", 113), ("ike", 500), ("imap", 143), ("imap2", 143),
     ("imap3", 220), ("imaps", 993), ("ingreslock", 1524), ("iperf", 5001), ("iperf3", 5201), ("ipp", 631),
     ("ipps", 631), ("iprop", 2121), ("ipsec-msft", 4500), ("ipsec-nat-t", 4500), ("ipx", 213),
-    ("ircd", 6667), ("ircs-u", 6697), ("isakmp", 500), ("iscsi-target", 3260), ("isisd", 2608),
+    ("irc", 194), ("ircd", 6667), ("ircs-u", 6697), ("isakmp", 500), ("iscsi-target", 3260), ("isisd", 2608),
     ("isns", 3205), ("iso-tsap", 102), ("jabber-client", 5222), ("jabber-server", 5269), ("kamanda", 10081),
     ("kdc", 750), ("kerberos", 88), ("kerberos-adm", 749), ("kerberos-iv", 750), ("kerberos-master", 751),
     ("kerberos-sec", 88), ("kerberos4", 750), ("kerberos5", 88), ("kerberos_master", 751), ("kermit", 1649),

@@ -30,6 +30,8 @@ pub(super) enum Need {
     Transport(u128),
     /// This transport protocol, which in turn stands for a network protocol where nothing else is known: ICMP.
     TransportOver { transport: u128, network: u128 },
+    /// A VLAN tag.
+    Vlan,
     /// ARP: no packet of the model has it.
     Arp,
 }
@@ -82,7 +84,10 @@ pub(super) fn selector(expr: &Expr, site: &Site) -> Result<Option<Selector>, Box
     let expr = expr.resolved();
     let span = expr.span;
     Ok(Some(match &expr.kind {
-        ExprKind::Payload(field) => payload(field, site),
+        ExprKind::Payload(field) => {
+            check_tunnel(field.protocol, site, span)?;
+            payload(field, site)
+        }
         ExprKind::RawPayload(raw) => raw_payload(raw, site, span)?,
         ExprKind::Inner(inner) => tunnelled(inner, site, span)?,
         ExprKind::Exthdr(field) => exthdr(field),
@@ -136,10 +141,10 @@ fn payload(at: &HeaderField, site: &Site) -> Selector {
             _ => ether_type(site),
         },
         "vlan" => match at.name {
-            "id" => number(12, Need::Nothing),
-            "pcp" => number(3, Need::Nothing),
-            "dei" | "cfi" => number(1, Need::Nothing),
-            _ => unknown(Type::EtherType, 16, Need::Nothing),
+            "id" => number(12, Need::Vlan),
+            "pcp" => number(3, Need::Vlan),
+            "dei" | "cfi" => number(1, Need::Vlan),
+            _ => unknown(Type::EtherType, 16, Need::Vlan),
         },
         "arp" => match at.name {
             "htype" => number(16, Need::Arp),
@@ -332,13 +337,7 @@ fn tunnelled(inner: &Inner, site: &Site, span: Span) -> Result<Selector, Box<Dia
         "vxlan" | "geneve" => Need::Transport(17),
         _ => Need::Transport(47),
     };
-    if need == Need::Transport(17) && site.transport != Known::One(17) {
-        return Err(Box::new(
-            Diagnostic::error("no-protocol", format!("`{}` needs a match on UDP before it", inner.tunnel))
-                .at(span, "")
-                .help("put a test of the port first: `udp dport 4789`"),
-        ));
-    }
+    check_tunnel(inner.tunnel, site, span)?;
     let read = selector(&inner.expr, &Site { network: Known::Any, transport: Known::Any, ..*site })?;
     if let ExprKind::Payload(field) = &inner.expr.resolved().kind {
         if inner.tunnel == "gre" && matches!(field.protocol, "ether" | "vlan") {
@@ -351,6 +350,18 @@ fn tunnelled(inner: &Inner, site: &Site, span: Span) -> Result<Selector, Box<Dia
     }
     let (ty, bits) = read.map_or((Type::Integer, 128), |read| (read.ty, read.bits));
     Ok(Selector::unknown("tunnel", ty, bits, need))
+}
+
+/// Tunnels over UDP have no protocol number that could be tested for them.
+fn check_tunnel(protocol: &str, site: &Site, span: Span) -> Result<(), Box<Diagnostic>> {
+    if !matches!(protocol, "vxlan" | "geneve") || site.transport == Known::One(17) {
+        return Ok(());
+    }
+    Err(Box::new(
+        Diagnostic::error("no-protocol", format!("`{protocol}` needs a match on UDP before it"))
+            .at(span, "")
+            .help("put a test of the port first: `udp dport 4789`"),
+    ))
 }
 
 fn meta(key: &str, site: &Site, span: Span) -> Result<Selector, Box<Diagnostic>> {

@@ -401,6 +401,14 @@ impl<'a> Lowerer<'a, '_> {
                     "look up an expression such as `ip saddr`",
                 );
             };
+            if let ExprKind::Ct { key: name @ ("saddr" | "daddr"), .. } = &part.kind {
+                return invalid(
+                    "no-protocol",
+                    part.span,
+                    format!("`ct {name}` in a key doesn't say whether it is an IPv4 or an IPv6 address"),
+                    format!("write `ct original ip {name}` or `ct original ip6 {name}`"),
+                );
+            }
             cx.require(left.selector.need, part.span)?;
             key.wants.push(Want { ty: left.selector.ty, bits: left.selector.bits });
             let field = match left.selector.place {

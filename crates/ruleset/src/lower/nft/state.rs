@@ -265,6 +265,9 @@ impl<'a> Runner<'a, '_> {
                 known.sets.insert(name, SetState { declaration: set, elements });
             }
             Item::Object(object) => {
+                if let Some(diagnostic) = super::objects::check(object, table.family) {
+                    self.diagnostics.push(diagnostic);
+                }
                 let first = *known.objects.entry((object.kind, &object.name.text)).or_insert(object.span);
                 if verb == Verb::Create && first != object.span {
                     self.exists("object", &object.name, first);

@@ -1,7 +1,7 @@
 //! Statements other than tests: verdicts, limits, logs, objects, and what isn't understood.
 
 use super::Lowerer;
-use super::context::{Known, network_name, transport_name};
+use super::context::{Known, is_vlan, network_name, transport_name};
 use super::rule::RuleContext;
 use super::sets::{Content, Expected, parts};
 use super::text;
@@ -256,7 +256,7 @@ impl<'a> Lowerer<'a, '_> {
             Some(code) => constant(code, Want { ty, bits: 8 }).map(|_| ()),
             None => Ok(()),
         };
-        if cx.protocols.other_frame {
+        if cx.protocols.frame.is_some_and(|frame| !matches!(frame, 0x0800 | 0x86dd) && !is_vlan(frame)) {
             return invalid(
                 "conflicting-protocols",
                 span,
@@ -435,7 +435,8 @@ impl<'a> Lowerer<'a, '_> {
                 }
                 ExprKind::Map(lookup) => self.require_all(cx, &lookup.key)?,
                 _ => {
-                    if let Some(left) = cx.left(part)? {
+                    // The width doesn't matter here: only the protocol is asked for.
+                    if let Some(left) = cx.left_widened(part, 128)? {
                         cx.require(left.selector.need, part.span)?;
                     }
                 }
