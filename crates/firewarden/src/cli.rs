@@ -1,0 +1,144 @@
+//! The commands and their options, with the text of `--help`.
+
+use crate::output::{AnswerFormat, Color, Format};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Change a firewall without causing the next outage: prove that rulesets let the flows through that matter, and
+/// nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "firewarden", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 everything holds; 1 something doesn't; 2 wrong usage or input; 3 something \
+depends on what isn't modelled, or wasn't decided; 4 internal error."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// When to use colours.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, global = true)]
+    pub color: Color,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Trace(Trace),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    #[command(
+        after_help = "Examples:\n  firewarden man | man -l -\n  firewarden man --out /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Write the pages into this folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of a format.
+    #[command(
+        after_help = "Example, for completion in an editor:\n  firewarden schema stack > stack-v1.json\n  \
+and as first line of firewarden.yaml:\n  # yaml-language-server: $schema=stack-v1.json"
+    )]
+    Schema {
+        /// The format.
+        of: SchemaOf,
+    },
+}
+
+/// A format that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// `check --format json`.
+    Report,
+    /// `firewarden.yaml`.
+    Stack,
+    /// `trace --format json`.
+    Trace,
+}
+
+/// Prove that rulesets meet every intent; name packet, rule, file and line where they don't.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+firewarden check examples/webstack\n  \
+firewarden check edge.nft --allow \"any -> 203.0.113.1 tcp/443\" --deny \"any -> 203.0.113.1 tcp/22\"\n  \
+sudo nft list ruleset | firewarden check - --only \"10.0.0.0/8 -> 10.0.0.1 tcp/22\"\n\n\
+An intent is SOURCE -> DESTINATION [SERVICE]; docs/reference.md tells all of it.")]
+pub struct Check {
+    #[command(flatten)]
+    pub input: Input,
+    /// These packets must arrive, and their answers come back.
+    #[arg(long, value_name = "INTENT")]
+    pub allow: Vec<String>,
+    /// None of these packets may arrive.
+    #[arg(long, value_name = "INTENT")]
+    pub deny: Vec<String>,
+    /// These packets must arrive, and nobody else's.
+    #[arg(long, value_name = "INTENT")]
+    pub only: Vec<String>,
+    /// How to write the report.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Ask a second opinion on every packet that shows a finding: the kernel's, in a throwaway network namespace.
+    #[arg(long, value_enum, value_name = "BY")]
+    pub confirm: Option<Confirm>,
+    /// The most steps for each intent, before it is called undetermined.
+    #[arg(long, value_name = "STEPS")]
+    pub budget: Option<u64>,
+}
+
+/// Who gives the second opinion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Confirm {
+    /// The Linux kernel of this machine; needs root or user namespaces.
+    Kernel,
+}
+
+/// List who may reach which port, IPv4 and IPv6 side by side.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+(sudo iptables-save; sudo ip6tables-save) | firewarden exposed -\n  \
+firewarden exposed examples/webstack --host lb")]
+pub struct Exposed {
+    #[command(flatten)]
+    pub input: Input,
+    /// How to write the list.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnswerFormat,
+}
+
+/// Follow one packet, rule by rule.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+firewarden trace \"tcp 198.51.100.7:40000 -> 203.0.113.1:443 in wan ct new\" examples/webstack/edge.nft\n  \
+firewarden trace \"udp [2001:db8::7]:40000 -> [2001:db8::1]:53\" - < rules.nft\n\n\
+The packet of any finding can be given as it was printed.")]
+pub struct Trace {
+    /// The packet: PROTOCOL SOURCE -> DESTINATION [in DEVICE] [out DEVICE] [ct STATE] ...
+    pub packet: String,
+    #[command(flatten)]
+    pub input: Input,
+    /// How to write the way.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnswerFormat,
+}
+
+/// What is read.
+#[derive(Debug, Args)]
+pub struct Input {
+    /// A folder with a firewarden.yaml, that file, or rulesets of one host; `-` is standard input.
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The host that is meant, where a firewarden.yaml has several.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Look for included nft files here too, after the folder of the including file.
+    #[arg(short = 'I', long = "include-path", value_name = "DIR")]
+    pub include_paths: Vec<PathBuf>,
+}

@@ -1,0 +1,40 @@
+//! One module for each command.
+
+mod generate;
+mod hosts;
+mod trace;
+
+use crate::cli::{Cli, Command};
+use crate::output;
+use firewarden_diagnostic::{Diagnostic, SourceMap};
+use std::process::ExitCode;
+
+/// The exit code of wrong usage or input.
+const INPUT_ERROR: u8 = 2;
+
+/// What stops a command: what is wrong, and the texts that it is wrong in.
+pub struct Stopped {
+    diagnostics: Vec<Diagnostic>,
+    sources: SourceMap,
+}
+
+impl From<Diagnostic> for Stopped {
+    fn from(problem: Diagnostic) -> Stopped {
+        Stopped { diagnostics: vec![problem], sources: SourceMap::default() }
+    }
+}
+
+/// Runs a command.
+pub fn run(cli: &Cli) -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
+    let result: Result<ExitCode, Stopped> = match &cli.command {
+        Command::Trace(options) => trace::run(options, cli.color),
+        Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
+        Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
+        Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
+    };
+    result.unwrap_or_else(|stopped| {
+        output::complain(&stopped.diagnostics, &stopped.sources, cli.color);
+        ExitCode::from(INPUT_ERROR)
+    })
+}

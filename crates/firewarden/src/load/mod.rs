@@ -1,0 +1,115 @@
+//! From paths to rulesets: reading, recognising formats, and putting the files of one host together.
+
+mod detect;
+mod files;
+mod glob;
+mod host;
+mod read;
+mod sections;
+
+pub use detect::Format;
+pub use files::Files;
+pub use host::ruleset;
+
+use firewarden_diagnostic::{Diagnostic, FileId, Severity, Span};
+use std::path::{Path, PathBuf};
+
+/// The name of a stack file in a folder.
+const STACK_FILE: &str = "firewarden.yaml";
+
+/// What the paths on the command line are.
+#[derive(Debug)]
+pub enum Subject {
+    /// A stack file.
+    Stack(FileId),
+    /// The rulesets of one host.
+    Rulesets(Vec<RulesetFile>),
+}
+
+/// A file with rules, not parsed yet.
+#[derive(Clone, Copy, Debug)]
+pub struct RulesetFile {
+    /// The text.
+    pub file: FileId,
+    /// What it is written in.
+    pub format: Format,
+}
+
+/// Finds out what the paths are. The error is about the first path that can't be used.
+pub fn subject(paths: &[PathBuf], files: &mut Files) -> Result<Subject, Diagnostic> {
+    if let [only] = paths {
+        if only.is_dir() {
+            let stack = only.join(STACK_FILE);
+            if !stack.exists() {
+                return Err(no_stack_file(only));
+            }
+            return Ok(Subject::Stack(files.open(&stack)?));
+        }
+    }
+    let mut rulesets = Vec::new();
+    for path in paths {
+        let file = files.open(path)?;
+        match detect::detect(files.text(file), files.name(file))? {
+            Format::Stack if paths.len() == 1 => return Ok(Subject::Stack(file)),
+            Format::Stack => {
+                let message = format!("`{}` is a stack file, which comes alone", path.display());
+                return Err(Diagnostic::error("mixed-input", message)
+                    .help("name the rulesets in it, under `rules`, and give nothing but the stack file"));
+            }
+            format => rulesets.push(RulesetFile { file, format }),
+        }
+    }
+    Ok(Subject::Rulesets(rulesets))
+}
+
+fn no_stack_file(folder: &Path) -> Diagnostic {
+    let shown = folder.display();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+        .unwrap_or_default();
+    names.sort_unstable();
+    let problem = Diagnostic::error("no-stack-file", format!("the folder `{shown}` has no `{STACK_FILE}`"));
+    let rules =
+        |name: &&String| [".nft", ".rules", ".v4", ".v6", ".conf"].iter().any(|end| name.ends_with(end));
+    match (
+        names.iter().find(|name| name.ends_with(".yaml") || name.ends_with(".yml")),
+        names.iter().find(rules),
+    ) {
+        (Some(yaml), _) => problem.help(format!("did you mean `{}`?", folder.join(yaml).display())),
+        (None, Some(file)) => problem.help(format!(
+            "write one (docs/guide.md shows how), or give a ruleset: `firewarden exposed {}`",
+            folder.join(file).display()
+        )),
+        _ => problem.help("write one (docs/guide.md shows how), or give a ruleset file"),
+    }
+}
+
+/// A file that a stack file names, relative to it. `None` after saying why not.
+pub fn declared(path: &str, at: Span, stack: FileId, files: &mut Files) -> Option<RulesetFile> {
+    let full = files.folder(stack).join(path);
+    let opened = files.open(&full).and_then(|file| {
+        let format = detect::detect(files.text(file), files.name(file))?;
+        Ok(RulesetFile { file, format })
+    });
+    match opened {
+        Ok(RulesetFile { format: Format::Stack, .. }) => {
+            let message = format!("`{path}` is a stack file, not a ruleset");
+            files.diagnostics.push(
+                Diagnostic::error("mixed-input", message)
+                    .at(at, "named here")
+                    .help("name a ruleset in its place"),
+            );
+            None
+        }
+        Ok(found) => Some(found),
+        Err(problem) => {
+            files.diagnostics.push(problem.at(at, "named here"));
+            None
+        }
+    }
+}
+
+/// True where something is wrong enough that no answer is worth anything.
+pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}

@@ -1,0 +1,135 @@
+//! The documentation is true: its examples run, its YAML is valid, its links lead somewhere.
+
+mod common;
+
+use common::{Folder, repository};
+use firewarden_diagnostic::SourceMap;
+use firewarden_verify::stack::read_stack;
+use std::path::{Path, PathBuf};
+
+/// A fenced block.
+struct Block {
+    language: String,
+    text: String,
+    /// The line of its fence, from 1.
+    line: usize,
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<Block> = None;
+    for (index, line) in text.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => {
+                open = Some(Block { language: language.to_owned(), text: String::new(), line: index + 1 });
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "an open fence");
+    found
+}
+
+fn documents() -> Vec<PathBuf> {
+    let root = repository();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].iter().map(|name| root.join(name)).collect();
+    for entry in std::fs::read_dir(root.join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_example_of_the_semantics_holds() {
+    let text = read(&repository().join("docs/semantics.md"));
+    let (mut ruleset, mut checked, mut wrong) = (None, 0, Vec::new());
+    for block in blocks(&text) {
+        match block.language.as_str() {
+            "nft" | "iptables" => ruleset = Some(block.text),
+            "verdicts" => {
+                let rules = ruleset.as_deref().expect("a ruleset before the verdicts");
+                let folder = Folder::with(&[("rules", rules)]);
+                for (index, line) in block.text.lines().enumerate() {
+                    checked += 1;
+                    let (question, expected) = line.rsplit_once(' ').expect("a question and its answer");
+                    let answer = answer(&folder, question.trim());
+                    if answer != expected {
+                        wrong.push(format!(
+                            "docs/semantics.md:{}: {} is {answer}, not {expected}",
+                            block.line + index + 1,
+                            question.trim()
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 50, "only {checked} examples");
+}
+
+/// The verdict of an intent, or what becomes of a packet.
+fn answer(folder: &Folder, question: &str) -> String {
+    let expectation = question.split(' ').next().unwrap_or_default();
+    let value = if ["allow", "deny", "only"].contains(&expectation) {
+        let option = format!("--{expectation}");
+        let run = folder.run(&["check", "rules", &option, question, "--format", "json"]);
+        let report = json(&run.stdout, &run.stderr);
+        report["results"][0]["verdict"].clone()
+    } else {
+        let run = folder.run(&["trace", question, "rules", "--format", "json"]);
+        json(&run.stdout, &run.stderr)["outcome"].clone()
+    };
+    value.as_str().unwrap_or("nothing").to_owned()
+}
+
+fn json(text: &str, errors: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}{errors}"))
+}
+
+#[test]
+fn every_stack_file_of_the_documents_is_valid() {
+    let mut count = 0;
+    for path in documents() {
+        for block in blocks(&read(&path)).into_iter().filter(|block| block.language == "yaml") {
+            count += 1;
+            let mut sources = SourceMap::default();
+            let file = sources.add("block", block.text.as_str());
+            let (stack, diagnostics) = read_stack(file, &block.text);
+            assert!(diagnostics.is_empty(), "{}:{}: {diagnostics:#?}", path.display(), block.line);
+            assert!(!stack.intents.is_empty(), "{}:{}: no intents", path.display(), block.line);
+        }
+    }
+    assert!(count >= 3, "only {count} stack files");
+}
+
+#[test]
+fn links_lead_to_files() {
+    let mut wrong = Vec::new();
+    for path in documents() {
+        let text = read(&path);
+        let folder = path.parent().unwrap();
+        for part in text.split("](").skip(1) {
+            let target = part.split([')', '#']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains(':') && !folder.join(target).exists() {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

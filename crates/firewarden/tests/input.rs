@@ -1,0 +1,149 @@
+//! What happens to input that can't be used: an exit code of 2, what is wrong, where, and what to do.
+
+mod common;
+
+use common::{Folder, Run};
+
+const ALLOW: [&str; 2] = ["--allow", "any -> 10.0.0.1 tcp/443"];
+
+fn check(folder: &Folder, path: &str) -> Run {
+    folder.run(&["check", path, ALLOW[0], ALLOW[1]])
+}
+
+#[test]
+fn a_missing_file() {
+    let folder = Folder::with(&[]);
+    check(&folder, "nowhere.nft").expect(2, &["cannot read `nowhere.nft`: no such file", "help"]);
+}
+
+#[test]
+fn a_folder_without_a_stack_file() {
+    let folder = Folder::with(&[("conf/edge.nft", "table ip t {\n}\n")]);
+    check(&folder, "conf").expect(2, &["has no `firewarden.yaml`", "firewarden exposed conf/edge.nft"]);
+    let folder = Folder::with(&[("conf/firewarden.yml", "hosts: {}\n")]);
+    check(&folder, "conf").expect(2, &["did you mean `conf/firewarden.yml`?"]);
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let folder = Folder::with(&[]);
+    folder.write("a.gz", b"\x1f\x8b\x08\x00\x00\x00");
+    folder.write("b.nft", b"\xff\xfet\x00a\x00b\x00");
+    folder.write("c.bin", b"\x7fELF\x02\x01\x01\x00\x00");
+    check(&folder, "a.gz").expect(2, &["`a.gz` is compressed with gzip", "zcat"]);
+    check(&folder, "b.nft").expect(2, &["`b.nft` is UTF-16 text", "iconv"]);
+    check(&folder, "c.bin").expect(2, &["`c.bin` is binary data", "nft list ruleset"]);
+}
+
+#[test]
+fn nothing_on_standard_input() {
+    let folder = Folder::with(&[]);
+    folder
+        .pipe(&["check", "-", ALLOW[0], ALLOW[1]], b"\n")
+        .expect(2, &["standard input is empty", "sudo nft list ruleset"]);
+}
+
+#[test]
+fn formats_that_are_not_read() {
+    let folder = Folder::with(&[
+        ("a", "Chain INPUT (policy ACCEPT)\ntarget prot\n"),
+        ("b.sh", "#!/bin/bash\niptables -F\n"),
+    ]);
+    check(&folder, "a").expect(2, &["iptables -L", "iptables-save"]);
+    check(&folder, "b.sh").expect(2, &["`b.sh` is a script for bash", "run it"]);
+}
+
+#[test]
+fn truncated_json() {
+    let folder = Folder::with(&[("a.json", "{\"nftables\": [{\"table\": {\"family\": \"inet\", \"na")]);
+    check(&folder, "a.json").expect(2, &["a.json:1:"]);
+}
+
+#[test]
+fn one_line_of_ten_megabytes() {
+    let folder = Folder::with(&[]);
+    let mut text = "table ip t { set s { type ipv4_addr; elements = { ".to_owned();
+    for number in 0..700_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        text.push_str(&format!("10.{a}.{b}.{c}, "));
+    }
+    text.push_str("} }\n");
+    assert!(text.len() > 7_000_000);
+    let broken = text.replacen("10.0.0.9,", "10.0.0.999,", 1);
+    folder.write("long.nft", text.as_bytes());
+    folder.write("broken.nft", broken.as_bytes());
+    let run = check(&folder, "long.nft");
+    assert!(run.all().len() < 100_000, "{} bytes", run.all().len());
+    let run = check(&folder, "broken.nft");
+    run.expect(2, &["broken.nft:1:"]);
+    assert!(run.all().len() < 100_000, "{} bytes", run.all().len());
+    folder.write("letters.nft", "a".repeat(10 << 20).as_bytes());
+    let run = check(&folder, "letters.nft");
+    run.expect(2, &["letters.nft"]);
+    assert!(run.all().len() < 100_000, "{} bytes", run.all().len());
+}
+
+#[test]
+fn variables_and_includes() {
+    let folder = Folder::with(&[
+        (
+            "variable.nft",
+            "define lan = 10.0.0.0/8\ntable ip t {\n\tchain c {\n\t\tip saddr $lam accept\n\t}\n}\n",
+        ),
+        ("a.nft", "include \"b.nft\"\n"),
+        ("b.nft", "include \"./a.nft\"\n"),
+        ("missing.nft", "include \"none.nft\"\n"),
+        ("sub/good.nft", "include \"./part/*.nft\"\ninclude \"none/*.nft\"\n"),
+        ("sub/part/x.nft", "table ip t {\n\tchain c {\n\t\taccept bogus\n\t}\n}\n"),
+    ]);
+    check(&folder, "variable.nft").expect(2, &["variable.nft:4:12", "did you mean `$lan`?"]);
+    check(&folder, "a.nft").expect(2, &["b.nft:1:", "cycle"]);
+    check(&folder, "missing.nft").expect(2, &["missing.nft:1:", "no such file"]);
+    check(&folder, "sub/good.nft").expect(2, &["sub/./part/x.nft:3:"]);
+}
+
+#[test]
+fn stack_files() {
+    let stack = "hosts:\n  a: { rules: a.nft, address: 10.0.0.1 }\nintents:\n";
+    let folder = Folder::with(&[("a.nft", "table ip t {\n}\n")]);
+    for (name, text, words) in [
+        (
+            "keys",
+            format!("{stack}  - allow: any -> a tcp/1\n    alow: x\n"),
+            ["firewarden.yaml:5:", "did you mean"],
+        ),
+        (
+            "twice",
+            format!("{stack}  - allow: any -> a\n    allow: any -> a\n"),
+            ["firewarden.yaml:5:", "twice"],
+        ),
+        ("host", format!("{stack}  - allow: any -> aa tcp/1\n"), ["firewarden.yaml:4:", "aa"]),
+        (
+            "service",
+            format!("{stack}  - allow: any -> a tpc/1\n"),
+            ["firewarden.yaml:4:", "did you mean `tcp`?"],
+        ),
+        (
+            "file",
+            format!("{}  - allow: any -> a\n", stack.replace("a.nft", "b.nft")),
+            ["firewarden.yaml:2:", "b.nft"],
+        ),
+        ("yaml", "hosts: [\n".to_owned(), ["firewarden.yaml:", "YAML"]),
+    ] {
+        folder.write("firewarden.yaml", text.as_bytes());
+        let run = folder.run(&["check", "."]);
+        assert_eq!(run.code, 2, "{name}: {}", run.all());
+        run.expect(2, &words);
+    }
+    folder.write("firewarden.yaml", format!("{stack}  - allow: any -> a tcp/1\n").as_bytes());
+    folder.run(&["check", ".", "--host", "b"]).expect(2, &["no host `b`"]);
+    folder.run(&["check", ".", "--deny", "any ->"]).expect(2, &["expected a destination"]);
+}
+
+#[test]
+fn usage() {
+    let folder = Folder::with(&[]);
+    folder.run(&[]).expect(2, &["Usage"]);
+    folder.run(&["chek", "a"]).expect(2, &["check"]);
+    folder.run(&["check", "a", "--format", "xml"]).expect(2, &["human"]);
+}
