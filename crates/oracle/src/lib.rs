@@ -16,10 +16,25 @@
 //! # Ok::<(), firewarden_oracle::Error>(())
 //! ```
 //!
-//! What it cannot tell: rules with `limit`, `quota`, `numgen` or `time` give different answers at different
-//! times; a rule that matches the IPv4 identification or the IPv6 flow label sees values of this crate; packets
-//! of established and related flows pass NAT chains untouched, because their flow entry has no translation;
-//! `socket`, `owner` and `cgroup` matches see the worker.
+//! # How to use it
+//!
+//! - *Differential tests*: one [`Oracle`] per thread, [`Oracle::load`] for each ruleset (20 to 40 ms; quicker when
+//!   the [`Config`] stays the same), then [`Oracle::verdicts`] with batches of thousands of packets per hook.
+//!   List all interfaces that rules name in the configuration. Skip packets that are [`Verdict::NotReached`], and
+//!   rulesets that are [`Error::Load`]: neither says anything about rules. [`Oracle::traces`] gives the rule.
+//! - *Confirming a witness*: the host's addresses and routes with [`Destinations::AsRouted`]; the verdict tells
+//!   where the packet went and how it was rewritten.
+//! - *Programs*: `main` looks for [`HELPER_ARGUMENT`] first and calls [`serve_helper`]; then [`Launch::automatic`]
+//!   works for root and for ordinary users. [`supported`] says why not, where it doesn't.
+//!
+//! # What it cannot tell
+//!
+//! Rules with `limit`, `quota`, `numgen` or `time` give different answers at different times. A rule that matches
+//! the IPv4 identification, the IPv6 flow label or TCP sequence numbers sees values of this crate; one that
+//! changes the first two ends in [`Error::Lost`]. Packets of established and related flows pass NAT chains
+//! untouched, because their flow entry has no translation. `socket`, `owner` and `cgroup` matches see the worker.
+//! Packets arrive with mark 0. A rule that logs to NFLOG group 61234 or a table called `zz_firewarden_oracle`
+//! gets in the way.
 
 mod conntrack;
 mod harness;

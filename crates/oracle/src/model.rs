@@ -48,7 +48,8 @@ pub enum Destinations {
     /// The question: with [`Hook::Input`] every destination is local, with [`Hook::Forward`] and
     /// [`Hook::Output`] every destination (but the host's own addresses) is behind [`Packet::oif`], or behind
     /// the first interface. Routes of the configuration are ignored, prefixes of addresses too. For questions
-    /// about rules.
+    /// about rules. Rules that look up the *source* (`fib saddr`, `rpfilter`, `--src-type`) find it local or
+    /// behind the same interface, which no real host would: leave them to [`Destinations::AsRouted`].
     #[default]
     AsAsked,
     /// The addresses and routes of the configuration, as on the real host. The verdict tells where the packet
