@@ -321,3 +321,86 @@ fn real_rulesets() {
     println!("{by_kind:?}");
     assert!(f64::from(rules - with_foreign) >= 0.98 * f64::from(rules));
 }
+
+fn files_below(root: &std::path::Path, out: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(root) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            files_below(&path, out);
+        } else {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn generated_rulesets() {
+    let Some(root) = corpus("nft/goldens") else { return };
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    files.sort();
+    let mut clean = 0;
+    for path in &files {
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
+        let (_, _, diagnostics) = lowered(&text);
+        let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+        clean += u32::from(errors.is_empty());
+        for error in errors.iter().take(3) {
+            println!("{}: {}: {}", path.strip_prefix(&root).unwrap().display(), error.code, error.message);
+        }
+    }
+    println!("{} generated files, {clean} without errors", files.len());
+}
+
+/// A listing as text and as JSON is the same ruleset.
+#[test]
+fn text_and_json_are_the_same() {
+    let Some(root) = corpus("nft/upstream-dumps") else { return };
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    files.sort();
+    let (mut pairs, mut equal, mut refused, mut different) = (0u32, 0u32, 0u32, Vec::new());
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "nft")) {
+        let json = path.with_extension("json-nft");
+        let (Ok(text), Ok(json)) = (std::fs::read_to_string(path), std::fs::read_to_string(json)) else {
+            continue;
+        };
+        if text.trim().is_empty() {
+            continue;
+        }
+        pairs += 1;
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        let (from_text, text_atoms, diagnostics) = lowered(&text);
+        if let Some(error) = diagnostics.iter().find(|d| d.severity == Severity::Error) {
+            refused += 1;
+            println!("{name}: {}: {}", error.code, error.message);
+        }
+        let mut sources = SourceMap::default();
+        let file = sources.add("test.json", json.as_str());
+        let (script, problems) = firewarden_ruleset::syntax::nft::json::parse(file, &json);
+        let mut json_atoms = AtomTable::default();
+        let options = LowerOptions { scope: "host" };
+        let (from_json, more) = lower(&[script], &options, &mut json_atoms);
+        let left = firewarden_ruleset::ir::dump::dump(&from_text, &text_atoms);
+        let right = firewarden_ruleset::ir::dump::dump(&from_json, &json_atoms);
+        if left == right {
+            equal += 1;
+            continue;
+        }
+        let pair = left
+            .lines()
+            .map(Some)
+            .chain(std::iter::repeat(None))
+            .zip(right.lines().map(Some).chain(std::iter::repeat(None)))
+            .take_while(|(a, b)| a.is_some() || b.is_some())
+            .find(|(a, b)| a != b);
+        let error = problems.iter().chain(&more).find(|d| d.severity == Severity::Error);
+        different.push(format!("{name}\n    text {:?}\n    json {:?}\n    {:?}",
+            pair.and_then(|(a, _)| a), pair.and_then(|(_, b)| b), error.map(|error| &error.message)));
+    }
+    println!("{pairs} listings as text and JSON, {equal} equal, {refused} texts refused");
+    for line in &different {
+        println!("  {line}");
+    }
+    assert!(f64::from(equal) >= 0.95 * f64::from(pairs));
+}

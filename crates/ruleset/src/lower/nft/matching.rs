@@ -1,7 +1,7 @@
 //! Tests: an expression about the packet against values, sets or flags.
 
 use super::Lowerer;
-use super::context::{Known, is_vlan};
+use super::context::{Known, is_vlan, range_test};
 use super::linear::{as_intervals, as_masked};
 use super::rule::{Left, RuleContext};
 use super::selector::Place;
@@ -12,7 +12,7 @@ use super::value::{Fail, Want, constant, each_element, interval, invalid};
 use crate::ir::{Statement, Test};
 use crate::syntax::nft::ast::{ExprKind, Match, Operator};
 use firewarden_diagnostic::Diagnostic;
-use firewarden_packet::{Cube, Field, FieldKind, IntervalSet, Purity, ct_state};
+use firewarden_packet::{Cube, Field, FieldKind, InterfaceName, IntervalSet, Purity, ct_state};
 use smallvec::{SmallVec, smallvec};
 
 /// The right side of a test.
@@ -52,6 +52,13 @@ impl<'a> Lowerer<'a, '_> {
         };
         let negated = negated || test.op == Operator::Not;
         self.warn_about_flags(test, &left, &values);
+        if let (Some(field), Values::Plain(ranges)) = (loopback_field(test, &left), &values) {
+            if ranges.as_slice() == [(ARPHRD_LOOPBACK, ARPHRD_LOOPBACK)] {
+                let InterfaceName(lo) = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE);
+                cx.out.push(range_test(field, signed(field, IntervalSet::single(lo), negated)));
+                return Ok(());
+            }
+        }
         let Place::Field { field, mask } = left.selector.place else {
             self.atom_test(cx, test, &left, &values, negated);
             return Ok(());
@@ -152,7 +159,16 @@ impl<'a> Lowerer<'a, '_> {
         negated: bool,
     ) -> Result<(), Fail> {
         let name = text::bounded(format!("{} {}", text::expr(&test.left), text::expr(&test.right)));
-        let atom = self.atoms.atom(self.scope, "lookup", &name, Purity::Pure);
+        // Named by the part that isn't modelled.
+        let unknown = parts(&test.left).iter().find_map(|part| match cx.left(part) {
+            Ok(Some(left)) => match left.selector.place {
+                Place::Unknown { kind, .. } => Some(kind),
+                Place::Field { .. } => None,
+            },
+            _ => None,
+        });
+        let kind = unknown.unwrap_or("lookup");
+        let atom = self.atoms.atom(self.scope, kind, &name, Purity::Pure);
         cx.out.push(Statement::Test(Test::Atom { atom, negated }));
         Ok(())
     }
@@ -353,6 +369,21 @@ impl<'a> Lowerer<'a, '_> {
         let (kind, purity) = kind_of(left);
         let atom = self.atoms.atom(self.scope, kind, &name, purity);
         cx.out.push(Statement::Test(Test::Atom { atom, negated }));
+    }
+}
+
+/// `ARPHRD_LOOPBACK` of `linux/if_arp.h`; only the device `lo` is of this type.
+const ARPHRD_LOOPBACK: u128 = 772;
+
+/// The interface whose type a test asks for.
+fn loopback_field(test: &Match, left: &Left) -> Option<Field> {
+    if !left.linear.is_identity() {
+        return None;
+    }
+    match test.left.resolved().kind {
+        ExprKind::Meta("iiftype") => Some(Field::IIFNAME),
+        ExprKind::Meta("oiftype") => Some(Field::OIFNAME),
+        _ => None,
     }
 }
 

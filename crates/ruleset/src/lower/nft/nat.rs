@@ -8,7 +8,7 @@ use super::sets::{DataType, Expected, parts};
 use super::text;
 use super::types::Type;
 use super::value::{Fail, Want, host_mask, interval, invalid};
-use crate::ir::{Nat, NatAddress, NatDirection, Statement, Value};
+use crate::ir::{Nat, NatAddress, NatDirection, Statement, Test, Value};
 use crate::syntax::nft::ast::{self, Expr, ExprKind, MapLookup, NatKind};
 use firewarden_diagnostic::Span;
 use firewarden_packet::{Field, FieldKind, Purity};
@@ -161,6 +161,7 @@ impl<'a> Lowerer<'a, '_> {
         let (map, data) = self.map_of(cx, &lookup.map, &key, &Expected::Values(&[&[want], &[want, PORT]]))?;
         let with_port = matches!(&data, DataType::Values(wants) if wants.len() == 2);
         let Some(map) = map else {
+            self.require_entry(cx, lookup);
             let name = text::bounded(format!("{} map {}", text::expr(&lookup.key), text::expr(&lookup.map)));
             let mut choose = |what: &str, want: Want| {
                 let text = format!("{what} of {name}");
@@ -202,10 +203,11 @@ impl<'a> Lowerer<'a, '_> {
         if let ExprKind::Map(lookup) = &resolved.kind {
             let key = self.key(cx, &lookup.key)?;
             let (map, _) = self.map_of(cx, &lookup.map, &key, &Expected::Values(&[&[want]]))?;
-            return Ok(match map {
-                Some(map) => Value::Map { key: key.fields, map, component: 0 },
-                None => self.any_value(expr, want),
-            });
+            let Some(map) = map else {
+                self.require_entry(cx, lookup);
+                return Ok(self.any_value(expr, want));
+            };
+            return Ok(Value::Map { key: key.fields, map, component: 0 });
         }
         if let Some(value) = self.packet_value(cx, expr, want)? {
             return Ok(value);
@@ -251,6 +253,14 @@ impl<'a> Lowerer<'a, '_> {
             }
         }
         Ok(Some(self.any_value(expr, want)))
+    }
+
+    /// Where a map that changes has no entry, the rule ends.
+    fn require_entry(&mut self, cx: &mut RuleContext, lookup: &MapLookup) {
+        if let ExprKind::SetRef(name) = &lookup.map.resolved().kind {
+            let atom = self.membership(cx.table, &lookup.key, name);
+            cx.out.push(Statement::Test(Test::Atom { atom, negated: false }));
+        }
     }
 
     fn any_value(&mut self, expr: &Expr, want: Want) -> Value {

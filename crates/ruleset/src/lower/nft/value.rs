@@ -223,6 +223,8 @@ fn from_number(number: u128, want: Want, place: Span) -> Result<u128, Fail> {
         Type::Day => (number, 6),
         Type::Hour => (number, 86_399),
         Type::InterfaceName => return from_word(&number.to_string(), want, place),
+        // The loopback device is the first of every network namespace.
+        Type::InterfaceIndex if number == 1 => return from_word("lo", want, place),
         Type::InterfaceIndex | Type::Text | Type::Cgroup => return Err(Fail::Unmodelled),
         Type::Ipv6 | Type::Ether | Type::LinkAddress => return wrong_type("a number", want, place),
         Type::CtLabel if number <= 127 => return Ok(1 << number),
