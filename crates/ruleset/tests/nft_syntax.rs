@@ -2,6 +2,8 @@
 
 mod nft_syntax {
     mod corpus;
+    mod json;
+    mod normal;
     pub mod support;
     mod text;
 }

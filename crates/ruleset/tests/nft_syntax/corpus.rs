@@ -1,6 +1,9 @@
 //! Rulesets that nobody here wrote. Skipped where `FIREWARDEN_CORPUS` isn't set.
 
+use super::normal::normal;
 use super::support::{corpus, files, lines, parse_text};
+use firewarden_diagnostic::FileId;
+use firewarden_ruleset::syntax::nft::json;
 
 /// The lines of nft's own rule tests as commands of a script, with what nft makes of them.
 fn rule_tests() -> Option<Vec<(String, String, bool)>> {
@@ -78,4 +81,43 @@ fn rule_tests_of_nft_are_read() {
     println!("{}", accepted.join("\n"));
     assert!(refused.is_empty(), "refused:\n{}", refused.join("\n"));
     assert!(ok > 2000, "the corpus has too few lines: {ok}");
+}
+
+#[test]
+fn listings_as_text_and_as_json_are_the_same_tree() {
+    let Some(folder) = corpus("nft/upstream-dumps") else { return };
+    let (mut equal, mut different) = (0, Vec::new());
+    for file in files(&folder, "json-nft") {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let Ok(text) = std::fs::read_to_string(file.with_extension("nft")) else { continue };
+        let name = file.strip_prefix(&folder).unwrap().display().to_string();
+        let (from_json, json_errors) = json::parse(FileId(0), &source);
+        let (from_text, text_errors) = parse_text(&text);
+        assert!(json_errors.is_empty(), "{name}: {:?}", lines(&source, &json_errors));
+        assert!(text_errors.is_empty(), "{name}: {:?}", lines(&text, &text_errors));
+        let (from_json, from_text) = (normal(from_json), normal(from_text));
+        if from_json == from_text {
+            equal += 1;
+            continue;
+        }
+        different.push(name);
+        for (table, entries) in &from_text {
+            for (key, lines) in entries {
+                let others = from_json.get(table).and_then(|entries| entries.get(key));
+                if others != Some(lines) {
+                    println!("{} {table} {key}:", different.last().unwrap());
+                    let others = others.map_or(&[][..], Vec::as_slice);
+                    for at in 0..lines.len().max(others.len()) {
+                        if lines.get(at) != others.get(at) {
+                            println!("  text {:?}", lines.get(at));
+                            println!("  json {:?}", others.get(at));
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{equal} listings are equal, {} differ", different.len());
+    assert!(different.is_empty(), "{different:?}");
 }

@@ -16,11 +16,16 @@ mod selectors;
 mod sets;
 mod statements;
 
-use super::ast::{Command, Script};
+use super::ast::{Command, Script, Statement, StatementKind};
 use context::Context;
-use firewarden_diagnostic::{Diagnostic, FileId};
+use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use parser::Parser;
 use std::sync::Arc;
+
+// What JSON writes as text, or as the same words.
+pub(super) use blocks::{empty_chain, empty_set, hook, priority_text};
+pub(super) use commands::{empty_table, family};
+pub(super) use statements::{bytes_factor, time_unit};
 
 pub use context::{MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDED_FILES};
 
@@ -59,4 +64,21 @@ pub fn parse(file: FileId, text: &str, provider: &mut dyn SourceProvider) -> (Sc
         });
     }
     (Script { commands }, context.finish())
+}
+
+/// The statements of a rule that stands inside another text, each with the place `at`. `None` where it isn't all
+/// statements.
+pub(super) fn parse_statements(text: &str, at: Span) -> Option<Vec<Statement>> {
+    let mut no_includes = NoIncludes;
+    let mut context = Context::new(&mut no_includes);
+    let mut statements = Vec::new();
+    context.with_file(at.file, None, |context| {
+        let mut parser = Parser::new(at.file, text, context);
+        parser.pin(at);
+        statements = parser.rule().statements;
+        parser.finish();
+    });
+    let known = |statement: &Statement| !matches!(statement.kind, StatementKind::Invalid(_));
+    let valid = context.finish().is_empty() && statements.iter().all(known);
+    valid.then_some(statements)
 }

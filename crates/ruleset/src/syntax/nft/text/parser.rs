@@ -31,6 +31,8 @@ pub(super) struct Parser<'t, 'c, 'p> {
     deepest: u32,
     /// How many tokens were taken.
     taken: u64,
+    /// The place of everything, where the text stands inside a string of another.
+    pinned: Option<Span>,
     /// Statements of the rules that are being read.
     pub(super) scratch: Vec<Statement>,
     pub(super) context: &'c mut Context<'p>,
@@ -49,6 +51,7 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
             nesting: 0,
             deepest: 0,
             taken: 0,
+            pinned: None,
             scratch: Vec::new(),
             context,
         }
@@ -86,8 +89,13 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
         }
     }
 
+    /// Gives this place to all that is read.
+    pub(super) fn pin(&mut self, at: Span) {
+        self.pinned = Some(at);
+    }
+
     pub(super) fn span(&self, start: u32, end: u32) -> Span {
-        Span { file: self.file, start, end }
+        self.pinned.unwrap_or(Span { file: self.file, start, end })
     }
 
     /// From `start` to the end of the last token taken.
@@ -421,9 +429,8 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
 
     /// The text from `start` to the last token taken.
     pub(super) fn opaque(&self, start: u32) -> Opaque {
-        let span = self.span_from(start);
-        let text = self.lexer.slice(span.start, span.end);
-        Opaque { span, text: cut(text).into() }
+        let text = self.lexer.slice(start, self.end.max(start));
+        Opaque { span: self.span_from(start), text: cut(text).into() }
     }
 
     /// `{`, lines, `}`. `line` reads one line, or fails; then `invalid` gets what was passed. The `}` is taken.
