@@ -431,6 +431,12 @@ impl Flow<'_> {
         self.put(field, origin);
     }
 
+    /// Sets bits of a word, whatever they were.
+    pub fn set_bits(&mut self, field: Field, bits: u128) {
+        let word = self.mix(field.kind(), &[(field, field.max_value() & !bits)], bits);
+        self.put(field, word);
+    }
+
     /// True where a rule of the present host redirected the packet to the host itself.
     pub fn redirected(&self) -> bool {
         self.redirected

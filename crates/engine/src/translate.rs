@@ -80,12 +80,7 @@ impl Engine<'_> {
             NatDirection::Destination => ct_status::DNAT,
         };
         if changed {
-            let status = flow.mix(
-                Field::CT_STATUS.kind(),
-                &[(Field::CT_STATUS, Field::CT_STATUS.max_value() & !bit)],
-                bit,
-            );
-            flow.put(Field::CT_STATUS, status);
+            flow.set_bits(Field::CT_STATUS, bit);
         }
         match nat.direction {
             NatDirection::Source => flow.source_done = true,

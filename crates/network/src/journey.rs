@@ -4,7 +4,7 @@ use crate::host::{Host, HostId, Interface, only};
 use crate::path::{Path, Via};
 use firewarden_engine::{Decision, Detail, End, Engine, Fate, Flow, Origin, OutOfBudget, Step, Translation};
 use firewarden_packet::{
-    AtomTable, Dim, Field, InterfaceName, IntervalSet, Purity, ct_state, fib_type, tcp_flag,
+    AtomTable, Dim, Field, InterfaceName, IntervalSet, Purity, ct_state, ct_status, fib_type, tcp_flag,
 };
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::ir::Hook;
@@ -73,6 +73,7 @@ pub struct Hop {
     exit: (End, End),
     state: Origin,
     connection_mark: Origin,
+    status: Origin,
     input: Origin,
     output: Origin,
 }
@@ -240,6 +241,11 @@ impl<'n> Network<'n> {
             flow.set_translation(translation);
             flow.put_value(Field::CT_STATE, ct_state::ESTABLISHED);
             flow.put(Field::CT_MARK, hop.connection_mark.clone());
+            flow.put(Field::CT_STATUS, hop.status.clone());
+            flow.set_bits(
+                Field::CT_STATUS,
+                ct_status::SEEN_REPLY | ct_status::ASSURED | ct_status::CONFIRMED,
+            );
             for (field, origin) in [
                 (Field::CT_ORIGINAL_SADDR, &hop.entry.0.address),
                 (Field::CT_ORIGINAL_SPORT, &hop.entry.0.port),
@@ -564,6 +570,7 @@ impl Travel<'_, '_, '_> {
             exit,
             state: self.flow.take(Field::CT_STATE),
             connection_mark: self.flow.take(Field::CT_MARK),
+            status: self.flow.take(Field::CT_STATUS),
             input: self.flow.take(Field::IIFNAME),
             output: self.flow.take(Field::OIFNAME),
         });
