@@ -66,7 +66,8 @@ fn add(tables: &mut Normal, table: &str, family: Family, item: Item) {
             set.key = None;
             set.data = None;
             // Sets of the kernel have no order; nft sorts each of the two in its own way.
-            let mut elements: Vec<String> = set.elements.drain(..).map(|element| without_places(&element)).collect();
+            let mut elements: Vec<String> =
+                set.elements.drain(..).map(|element| without_places(&element)).collect();
             elements.sort();
             let mut lines = vec![without_places(&set)];
             lines.extend(elements);
@@ -164,7 +165,9 @@ fn statement(statement: &mut Statement) {
         }
         StatementKind::SetUpdate(update) => element(&mut update.element),
         StatementKind::Meter(meter) => element(&mut meter.element),
-        StatementKind::Dup(to) | StatementKind::Fwd(to) => to.address.iter_mut().chain(&mut to.device).for_each(expr),
+        StatementKind::Dup(to) | StatementKind::Fwd(to) => {
+            to.address.iter_mut().chain(&mut to.device).for_each(expr)
+        }
         StatementKind::ObjectRef(object) => expr(&mut object.name),
         StatementKind::ResetOption(option) => expr(option),
         StatementKind::Verdict(target) => verdict(target),
@@ -174,7 +177,9 @@ fn statement(statement: &mut Statement) {
 }
 
 fn verdict(verdict: &mut Verdict) {
-    if let Verdict::Jump(ChainTarget::Anonymous(chain)) | Verdict::Goto(ChainTarget::Anonymous(chain)) = verdict {
+    if let Verdict::Jump(ChainTarget::Anonymous(chain)) | Verdict::Goto(ChainTarget::Anonymous(chain)) =
+        verdict
+    {
         for rule in &mut chain.rules {
             rule.handle = None;
             rule.statements.iter_mut().for_each(statement);

@@ -3,10 +3,10 @@
 use super::super::ast::*;
 use super::super::names;
 use super::super::text;
+use super::Walk;
 use super::expressions::Pairs;
 use super::reader::{Node, Value};
 use super::statements::{counter, limit, name, object_kind, quota, synproxy};
-use super::Walk;
 use firewarden_diagnostic::Diagnostic;
 
 /// Something in an object is missing or isn't what it should be: the key.
@@ -46,7 +46,9 @@ impl Walk<'_> {
         };
         match self.target(verb, key, body) {
             Ok(Some(target)) => Command { span: node.span, verb, target },
-            Ok(None) => self.invalid(node, &format!("`{}` is not a command or an object", key.replace('`', "'"))),
+            Ok(None) => {
+                self.invalid(node, &format!("`{}` is not a command or an object", key.replace('`', "'")))
+            }
             Err(missing) => {
                 self.invalid(node, &format!("this {} needs a `{missing}`", key.replace('`', "'")))
             }
@@ -60,7 +62,11 @@ impl Walk<'_> {
                 .at(opaque.span, "cannot be read")
                 .help("compare it with libnftables-json(5)"),
         );
-        Command { span: node.span, verb: Verb::Show, target: Target::Other { text: opaque.text, invalid: true } }
+        Command {
+            span: node.span,
+            verb: Verb::Show,
+            target: Target::Other { text: opaque.text, invalid: true },
+        }
     }
 
     fn target(&mut self, verb: Verb, key: &str, body: &Node<'_>) -> Read<Option<Target>> {
@@ -78,7 +84,11 @@ impl Walk<'_> {
             "chain" if verb == Verb::Rename => {
                 let new = body.get("newname").ok_or("newname")?;
                 let to = name(new.string().ok_or("newname")?, new.span);
-                return Ok(Some(Target::RenameChain { table: table_ref(body)?, from: name_of(verb, body)?, to }));
+                return Ok(Some(Target::RenameChain {
+                    table: table_ref(body)?,
+                    from: name_of(verb, body)?,
+                    to,
+                }));
             }
             "chain" => Item::Chain(chain(verb, body)?),
             "set" => Item::Set(Box::new(self.set_object(SetKind::Set, verb, body)?)),
@@ -102,7 +112,12 @@ impl Walk<'_> {
         let index = body.number_of("index").map(Position::Index);
         let position = body.number_of("position").map(Position::Handle).or(index);
         if removes {
-            return Ok(RuleCommand { table, chain, position: handle.map(Position::Handle).or(position), rule: None });
+            return Ok(RuleCommand {
+                table,
+                chain,
+                position: handle.map(Position::Handle).or(position),
+                rule: None,
+            });
         }
         let statements = self.statements(Some(body.get("expr").ok_or("expr")?));
         let comment = body.text_of("comment").map(Into::into);
@@ -138,7 +153,8 @@ impl Walk<'_> {
         set.timeout = milliseconds("timeout");
         set.gc_interval = milliseconds("gc-interval");
         set.size = body.number_of("size");
-        set.policy = body.text_of("policy").and_then(|policy| names::word(&["performance", "memory"], policy));
+        set.policy =
+            body.text_of("policy").and_then(|policy| names::word(&["performance", "memory"], policy));
         set.auto_merge = body.get("auto-merge").and_then(Node::boolean).unwrap_or(false);
         set.comment = comment(body);
         set.statements = self.statements(body.get("stmt"));

@@ -3,8 +3,8 @@
 use super::super::ast::*;
 use super::super::names;
 use super::super::text::lexer;
-use super::reader::{Node, Value};
 use super::Walk;
+use super::reader::{Node, Value};
 use std::net::Ipv6Addr;
 
 /// What the items of an array of two inside a set are.
@@ -90,7 +90,10 @@ impl Walk<'_> {
             "dccp option" => {
                 option_kind(OptionHeader::Dccp, body.number_of("type")?.to_string().into(), None, None)
             }
-            "rt" => ExprKind::Rt { key: names::word(names::RT_KEYS, body.text_of("key")?)?, family: family_of(body)? },
+            "rt" => ExprKind::Rt {
+                key: names::word(names::RT_KEYS, body.text_of("key")?)?,
+                family: family_of(body)?,
+            },
             "socket" => ExprKind::Socket {
                 key: names::word(names::SOCKET_KEYS, body.text_of("key")?)?,
                 level: u32::try_from(body.number_of("level").unwrap_or(0)).ok()?,
@@ -151,7 +154,8 @@ impl Walk<'_> {
 
     fn tcp_option(&mut self, body: &Node<'_>) -> Option<ExprKind> {
         if let Some(kind) = body.number_of("base") {
-            let raw = (u32::try_from(body.number_of("offset")?).ok()?, u32::try_from(body.number_of("len")?).ok()?);
+            let raw =
+                (u32::try_from(body.number_of("offset")?).ok()?, u32::try_from(body.number_of("len")?).ok()?);
             return Some(option_kind(OptionHeader::Tcp, kind.to_string().into(), None, Some(raw)));
         }
         let name = body.get("name")?;

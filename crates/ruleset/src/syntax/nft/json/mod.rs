@@ -10,7 +10,7 @@ mod expressions;
 mod reader;
 mod statements;
 
-use super::ast::{Command, Opaque, OPAQUE_TEXT_MAX, Script};
+use super::ast::{Command, OPAQUE_TEXT_MAX, Opaque, Script};
 use super::text::MAX_DIAGNOSTICS;
 use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use reader::{Bad, Node, Reader};
@@ -90,7 +90,8 @@ impl<'t> Walk<'t> {
     /// The text of a node, as kept for what isn't known.
     fn opaque(&self, node: &Node<'_>) -> Opaque {
         let text = self.text.get(node.span.start as usize..node.span.end as usize).unwrap_or_default();
-        let end = (0..=OPAQUE_TEXT_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let end =
+            (0..=OPAQUE_TEXT_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         Opaque { span: node.span, text: text.get(..end).unwrap_or_default().into() }
     }
 }

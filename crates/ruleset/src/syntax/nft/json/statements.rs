@@ -3,9 +3,9 @@
 use super::super::ast::*;
 use super::super::names;
 use super::super::text;
+use super::Walk;
 use super::expressions::{Pairs, family_of, verdict};
 use super::reader::{Node, Value};
-use super::Walk;
 use firewarden_diagnostic::Span;
 
 impl Walk<'_> {
@@ -201,7 +201,8 @@ impl Walk<'_> {
         if !statements.is_empty() {
             element.options.get_or_insert_default().statements.extend(statements);
         }
-        let name = body.get("name").and_then(|node| Some(Name { text: node.string()?.into(), span: node.span }));
+        let name =
+            body.get("name").and_then(|node| Some(Name { text: node.string()?.into(), span: node.span }));
         Some(Meter { name, size: body.number_of("size"), element })
     }
 
@@ -242,10 +243,7 @@ pub(super) fn object_kind(key: &str) -> Option<ObjectKind> {
 
 /// `packets` and `bytes`.
 pub(super) fn counter(body: &Node<'_>) -> Counter {
-    Counter {
-        packets: body.number_of("packets").unwrap_or(0),
-        bytes: body.number_of("bytes").unwrap_or(0),
-    }
+    Counter { packets: body.number_of("packets").unwrap_or(0), bytes: body.number_of("bytes").unwrap_or(0) }
 }
 
 /// Rate, burst and their units.
@@ -293,7 +291,8 @@ pub(super) fn synproxy(body: &Node<'_>) -> Option<Synproxy> {
 }
 
 fn log(body: &Node<'_>) -> Option<Log> {
-    let prefix = body.get("prefix").and_then(|node| Some(Name { text: node.string()?.into(), span: node.span }));
+    let prefix =
+        body.get("prefix").and_then(|node| Some(Name { text: node.string()?.into(), span: node.span }));
     let level = match body.text_of("level") {
         Some(level) => Some(names::log_level(level)?),
         None => None,

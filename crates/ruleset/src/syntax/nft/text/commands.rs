@@ -1,7 +1,6 @@
 //! Commands: the lines of a script outside of all blocks.
 
 use super::super::ast::*;
-use super::super::names;
 use super::blocks::ItemKind;
 use super::lexer::Kind;
 use super::parser::{Parsed, Parser};
@@ -204,7 +203,7 @@ impl<'p> Parser<'_, '_, 'p> {
 
     /// Whether a word looks like a command with a mistake in it rather than the name of a table.
     fn near_command(&self, word: &str) -> bool {
-        names::nearest(word, COMMANDS.iter().copied()).is_some()
+        self.context.nearest(word, COMMANDS.iter().copied()).is_some()
             || !matches!(self.peek_second().0, Kind::Word | Kind::Quoted)
     }
 

@@ -70,6 +70,15 @@ impl<'p> Context<'p> {
         }
     }
 
+    /// The known word nearest to a misspelt one, while there is room to say so.
+    pub(super) fn nearest<'a>(
+        &self,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS { names::nearest(word, known) } else { None }
+    }
+
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         if self.hidden > 0 {
             let message = match self.hidden {
@@ -201,7 +210,7 @@ impl<'p> Context<'p> {
                 .at(name.span, "nft reads all of this as the name")
                 .help(format!("write a space after the name: `${stem} {rest}`"));
         }
-        match names::nearest(&name.text, known) {
+        match self.nearest(&name.text, known) {
             Some(near) => diagnostic.at(name.span, "not defined").help(format!("did you mean `${near}`?")),
             None => diagnostic
                 .at(name.span, "not defined")

@@ -361,22 +361,27 @@ impl<'t> Lexer<'t> {
 
     /// An address with colons that begins here, or a class id, or what looks like an address.
     fn address(&mut self, start: usize) -> Option<Token> {
+        // The longest address; looking further at each token would make long runs of digits and colons quadratic.
         const LONGEST: usize = 45;
+        let window = self.bytes.get(start..self.bytes.len().min(start + LONGEST + 1)).unwrap_or_default();
+        let hex =
+            |bytes: &[u8]| bytes.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(bytes.len());
         let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
-        // Most words and numbers end before any colon: look no further than the first group.
-        let group = self.run(start, |byte| byte.is_ascii_hexdigit());
-        if group - start > 4 || self.bytes.get(group) != Some(&b':') {
+        // Most words and numbers end before any colon.
+        let group = hex(window);
+        if group > 4 || window.get(group) != Some(&b':') {
             return None;
         }
-        let mut end = self.run(start, is_part);
-        let full = end;
-        if self.bytes.get(end) == Some(&b'.') {
-            let dotted = self.run(end, |byte| byte.is_ascii_digit() || byte == b'.');
-            if self.slice(start as u32, dotted as u32).parse::<Ipv6Addr>().is_ok() {
-                return Some(self.until(Kind::Ipv6, start, dotted));
+        let run = window.iter().position(|&byte| !is_part(byte)).unwrap_or(window.len());
+        if window.get(run) == Some(&b'.') {
+            let is_dotted = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+            let rest = window.get(run..).unwrap_or_default();
+            let end = start + run + rest.iter().position(|&byte| !is_dotted(byte)).unwrap_or(rest.len());
+            if self.slice(start as u32, end as u32).parse::<Ipv6Addr>().is_ok() {
+                return Some(self.until(Kind::Ipv6, start, end));
             }
         }
-        end = end.min(start + LONGEST);
+        let mut end = start + run.min(LONGEST);
         while end > start {
             let text = self.slice(start as u32, end as u32);
             if parse_mac(text).is_some() {
@@ -394,19 +399,17 @@ impl<'t> Lexer<'t> {
             };
             end = start + shorter;
         }
-        let text = self.slice(start as u32, full as u32);
-        let colons = text.bytes().filter(|&byte| byte == b':').count();
-        let second = self.run(group + 1, |byte| byte.is_ascii_hexdigit());
-        let after = self.bytes.get(second).copied().unwrap_or(b'\n');
-        if colons > 2 || text.contains("::") {
-            return Some(self.until(Kind::BadAddress, start, full));
+        let text = window.get(..run).unwrap_or_default();
+        let colons = text.iter().filter(|&&byte| byte == b':').count();
+        if colons > 2 || text.windows(2).any(|pair| pair == b"::") {
+            let end = self.run(start, is_part);
+            return Some(self.until(Kind::BadAddress, start, end));
         }
-        let fits = second > group + 1 && second - group <= 5;
-        if group > start
-            && fits
-            && matches!(after, b' ' | b'\t' | b'\n' | b'\r' | b':' | b'-' | b'}' | b',' | b';')
-        {
-            return Some(self.until(Kind::ClassId, start, second));
+        let second = window.get(group + 1..).map_or(0, hex);
+        let after = window.get(group + 1 + second).copied().unwrap_or(b'\n');
+        let ends = matches!(after, b' ' | b'\t' | b'\n' | b'\r' | b':' | b'-' | b'}' | b',' | b';');
+        if group > 0 && (1..=4).contains(&second) && ends {
+            return Some(self.until(Kind::ClassId, start, start + group + 1 + second));
         }
         None
     }

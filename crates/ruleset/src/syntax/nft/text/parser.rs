@@ -217,7 +217,7 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
         let span = self.token_span();
         let diagnostic = Diagnostic::error("unknown-word", format!("`{word}` is not {what}"))
             .at(span, format!("not {what}"));
-        let diagnostic = match names::nearest(word, known.iter().copied()) {
+        let diagnostic = match self.context.nearest(word, known.iter().copied()) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None if known.len() <= 24 => diagnostic.help(format!("it is one of {}", known.join(", "))),
             None => diagnostic,

@@ -144,7 +144,7 @@ impl<'p> Parser<'_, '_, 'p> {
             diagnostic = diagnostic.help(format!("write `tcp {word}`, `udp {word}` or `th {word}`"));
         } else if word == "state" {
             diagnostic = diagnostic.help("write `ct state`");
-        } else if let Some(near) = names::nearest(word, known) {
+        } else if let Some(near) = self.context.nearest(word, known) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         self.fail(diagnostic)
