@@ -22,17 +22,17 @@ fn states(list: &str) -> (IntervalSet, u128) {
     let mut bits = 0;
     let mut ranges = Vec::new();
     for word in list.split(',') {
-        let state = match word.to_ascii_uppercase().as_str() {
-            "INVALID" => ct_state::INVALID,
-            "NEW" => ct_state::NEW,
-            "ESTABLISHED" => ct_state::ESTABLISHED,
-            "RELATED" => ct_state::RELATED,
-            "UNTRACKED" => ct_state::UNTRACKED,
-            "SNAT" => {
+        let state = match word {
+            _ if word.eq_ignore_ascii_case("INVALID") => ct_state::INVALID,
+            _ if word.eq_ignore_ascii_case("NEW") => ct_state::NEW,
+            _ if word.eq_ignore_ascii_case("ESTABLISHED") => ct_state::ESTABLISHED,
+            _ if word.eq_ignore_ascii_case("RELATED") => ct_state::RELATED,
+            _ if word.eq_ignore_ascii_case("UNTRACKED") => ct_state::UNTRACKED,
+            _ if word.eq_ignore_ascii_case("SNAT") => {
                 bits |= ct_status::SNAT;
                 continue;
             }
-            "DNAT" => {
+            _ if word.eq_ignore_ascii_case("DNAT") => {
                 bits |= ct_status::DNAT;
                 continue;
             }

@@ -83,20 +83,14 @@ impl<'a> Lowerer<'a, '_> {
                     if !table.versions.contains(version) {
                         continue;
                     }
-                    if let Some((other, _)) = last.insert((table.name, v6), (save_index, table_index)) {
-                        if other != save_index {
-                            self.diagnostics.push(
-                                Diagnostic::warning(
-                                    "repeated-table",
-                                    format!(
-                                        "the table `{}` is in two texts; the later one counts",
-                                        table.name
-                                    ),
-                                )
+                    if last.insert((table.name, v6), (save_index, table_index)).is_some() {
+                        let message =
+                            format!("the table `{}` is there twice; the later one counts", table.name);
+                        self.diagnostics.push(
+                            Diagnostic::warning("repeated-table", message)
                                 .at(save.span(table.at), "replaces the other")
                                 .help("give each table once"),
-                            );
-                        }
+                        );
                     }
                     order.push((save_index, table_index, v6));
                 }
@@ -286,11 +280,9 @@ fn reaching<'t>(
     while let Some(index) = queue.pop() {
         let from = hooks.get(index).copied().unwrap_or(0);
         for &target in targets.get(index).map_or(&[][..], Vec::as_slice) {
-            if let Some(mask) = hooks.get_mut(target) {
-                if *mask | from != *mask {
-                    *mask |= from;
-                    queue.push(target);
-                }
+            if let Some(mask) = hooks.get_mut(target).filter(|mask| **mask | from != **mask) {
+                *mask |= from;
+                queue.push(target);
             }
         }
     }

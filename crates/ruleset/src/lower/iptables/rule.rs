@@ -21,7 +21,7 @@ pub(super) struct RuleContext<'a, 't> {
     /// Bits of the hooks that lead here.
     pub hooks: u8,
     /// Statement lists of which at most one applies to a packet.
-    pub alternatives: Vec<Vec<Statement>>,
+    pub alternatives: SmallVec<[Vec<Statement>; 1]>,
     pub comment: Option<Box<str>>,
 }
 
@@ -106,7 +106,7 @@ impl<'a, 't> RuleContext<'a, 't> {
         if self.alternatives.len() * conditions.len() > MAX_ALTERNATIVES {
             return false;
         }
-        let mut all = Vec::with_capacity(self.alternatives.len() * conditions.len());
+        let mut all = SmallVec::with_capacity(self.alternatives.len() * conditions.len());
         for list in &self.alternatives {
             for condition in conditions {
                 let mut joined = list.clone();
@@ -168,7 +168,7 @@ impl<'a> Lowerer<'a, '_> {
             options,
             span,
             hooks,
-            alternatives: vec![Vec::with_capacity(options.len() + 1)],
+            alternatives: SmallVec::from_buf([Vec::with_capacity(options.len() + 1)]),
             comment: None,
         };
         for option in options.iter().filter(|option| option.instance == 0) {

@@ -23,8 +23,8 @@ pub(super) struct SetIndex<'a> {
     known: HashMap<&'a str, (&'a ipset::Sets<'a>, &'a ipset::Set<'a>)>,
     /// Sets that `-j SET` changes.
     changed: BTreeSet<String>,
-    /// Lowered already: name and directions.
-    done: BTreeMap<(String, String, bool), Option<(SmallVec<[Field; 2]>, SetId)>>,
+    /// Lowered already: by name, directions, and whether the table is IPv6's.
+    done: BTreeMap<(String, String, bool), Option<Keyed>>,
 }
 
 impl<'a> SetIndex<'a> {
@@ -46,6 +46,9 @@ impl<'a> SetIndex<'a> {
         SetIndex { known, changed, done: BTreeMap::new() }
     }
 }
+
+/// The fields that make a key, and the set.
+type Keyed = (SmallVec<[Field; 2]>, SetId);
 
 /// Why a set's membership isn't known.
 enum Unknown {

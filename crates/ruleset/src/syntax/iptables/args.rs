@@ -71,10 +71,11 @@ pub(super) const PROTOCOL: Arg =
     arg(|s| protocol(s).is_some(), "a protocol by name, or a number from 0 to 255");
 pub(super) const REAL_PROTOCOL: Arg =
     arg(|s| protocol(s).is_some_and(|n| n != 0), "a protocol by name, or a number from 1 to 255");
-pub(super) const NETWORK: Arg =
-    version_arg(|s| networks(s).is_some(), "an address, `address/mask`, a host name, or a list of these");
-pub(super) const ONE_NETWORK: Arg =
-    version_arg(|s| !s.contains(',') && networks(s).is_some(), "an address or `address/mask`");
+pub(super) const NETWORK: Arg = version_arg(
+    |s| list(s, |w| network(w).is_some()),
+    "an address, `address/mask`, a host name, or a list of these",
+);
+pub(super) const ONE_NETWORK: Arg = version_arg(|s| network(s).is_some(), "an address or `address/mask`");
 pub(super) const ADDRESS: Arg = version_arg(|s| address(s).is_some(), "an address");
 pub(super) const PREFIX: Arg =
     version_arg(|s| s.contains('/') && networks(s).is_some(), "a prefix `address/length`");

@@ -198,17 +198,16 @@ impl<'t> Reader<'t> {
 
     /// A table that ends without `COMMIT`.
     fn close(&mut self, at: Text) {
-        if let Some(index) = self.open.take() {
-            if let Some(name) = self.states.get(index).map(|state| state.table.name) {
-                let name = shorten(name).to_owned();
-                self.error(
-                    "missing-commit",
-                    at,
-                    format!("the table `{name}` has no `COMMIT`"),
-                    "expected before this",
-                    "add `COMMIT`: without it iptables-restore loads nothing of the table",
-                );
-            }
+        let open = self.open.take().and_then(|index| self.states.get(index));
+        if let Some(name) = open.map(|state| state.table.name) {
+            let name = shorten(name).to_owned();
+            self.error(
+                "missing-commit",
+                at,
+                format!("the table `{name}` has no `COMMIT`"),
+                "expected before this",
+                "add `COMMIT`: without it iptables-restore loads nothing of the table",
+            );
         }
     }
 
@@ -557,10 +556,12 @@ impl<'t> Reader<'t> {
             }
         }
         let declared = program.map(|version| self.declared.unwrap_or(version)).or(self.declared);
-        let found = self
-            .states
-            .iter()
-            .position(|state| state.script && state.table.name == name && state.declared == declared);
+        // Commands also change what the text restored before.
+        let wanted = declared.unwrap_or(Versions::V4);
+        let found = self.states.iter_mut().rposition(|state| {
+            state.table.name == name
+                && if state.script { state.declared == declared } else { state.decide(None) == wanted }
+        });
         if found.is_some() {
             return found;
         }

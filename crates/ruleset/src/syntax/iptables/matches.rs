@@ -89,7 +89,21 @@ pub(super) static MATCHES: &[Module] = &[
             OptSpec::with("ctdir", DIRECTION),
         ],
     )
-    .check(|given| given.options.is_empty().then_some("it needs at least one option")),
+    .required(&[&[
+        "ctstate",
+        "ctproto",
+        "ctorigsrc",
+        "ctorigdst",
+        "ctreplsrc",
+        "ctrepldst",
+        "ctorigsrcport",
+        "ctorigdstport",
+        "ctreplsrcport",
+        "ctrepldstport",
+        "ctstatus",
+        "ctexpire",
+        "ctdir",
+    ]]),
     Module::new("cpu", &[OptSpec::with("cpu", U32).neg()]).required(&[&["cpu"]]),
     Module::new(
         "dccp",

@@ -420,10 +420,8 @@ impl<'a> Walk<'a, '_> {
             self.help("keep one of them, or load the match a second time with `-m`");
             return;
         }
-        if let Some(value) = value {
-            if !self.check(spec, value, second) {
-                return;
-            }
+        if value.is_some_and(|value| !self.check(spec, value, second)) {
+            return;
         }
         let used = OptionUse {
             module,
@@ -474,18 +472,21 @@ impl<'a> Walk<'a, '_> {
     fn show(&mut self, spec: &OptSpec, value: &str) {
         let shows = if spec.name == "reject-with" {
             names::reject(value).map_or(Versions::NONE, |(_, versions)| versions)
-        } else if value.contains('.')
-            && args::networks(value)
-                .is_some_and(|all| all.iter().all(|n| matches!(n, args::Network::Name(_))))
-        {
-            Versions::NONE
         } else {
-            let v6 = value.starts_with('[')
-                || value.split('/').next().unwrap_or(value).bytes().filter(|&byte| byte == b':').count() > 1;
-            match (v6, value.bytes().any(|byte| byte == b'.')) {
-                (true, _) => Versions::V6,
-                (false, true) => Versions::V4,
-                (false, false) => Versions::NONE,
+            let host = value.split('/').next().unwrap_or(value);
+            let colons = host.bytes().filter(|&byte| byte == b':').count();
+            if value.starts_with('[') || colons > 1 {
+                Versions::V6
+            } else if !host.contains('.') {
+                Versions::NONE
+            } else if host.bytes().any(|byte| byte.is_ascii_alphabetic())
+                && args::networks(value)
+                    .is_some_and(|all| all.iter().all(|network| matches!(network, args::Network::Name(_))))
+            {
+                // A host name.
+                Versions::NONE
+            } else {
+                Versions::V4
             }
         };
         self.parser.shows = self.parser.shows.union(shows);
@@ -622,7 +623,7 @@ impl<'a> Walk<'a, '_> {
                 self.finish_module(entry, line);
             }
         }
-        self.finish_ports(line);
+        self.finish_ports();
     }
 
     fn finish_module(&mut self, entry: Loaded, line: Text) {
@@ -671,21 +672,26 @@ impl<'a> Walk<'a, '_> {
         }
         // A value that was refused has been told already; the option then counts as given.
         let had_errors = self.parser.incomplete;
-        let text = self.place.text;
-        let values: Vec<(&'static str, Cow<'_, str>, Cow<'_, str>)> = self
-            .parser
-            .options
-            .iter()
-            .filter(|option| option.instance == entry.instance && option.spec.is_some())
-            .map(|option| (option.name(), option.value.value(text), option.second.value(text)))
-            .collect();
-        let given: Vec<(&'static str, &str, &str)> =
-            values.iter().map(|(name, first, second)| (*name, &**first, &**second)).collect();
-        let given = Given { options: &given };
-        let missing = module.required.iter().find(|group| !group.iter().any(|name| given.has(name)));
-        let clash =
-            module.exclusive.iter().find(|group| group.iter().filter(|name| given.has(name)).count() > 1);
-        let wrong = module.check.and_then(|check| check(&given));
+        let count = |group: &&[&str]| {
+            let own = self.parser.options.iter().filter(|option| option.instance == entry.instance);
+            own.filter(|option| option.spec.is_some_and(|spec| group.contains(&spec.name))).count()
+        };
+        let missing = module.required.iter().find(|group| count(group) == 0);
+        let clash = module.exclusive.iter().find(|group| count(group) > 1);
+        let wrong = module.check.and_then(|check| {
+            let text = self.place.text;
+            let own = self
+                .parser
+                .options
+                .iter()
+                .filter(|option| option.instance == entry.instance && option.spec.is_some());
+            let values: Vec<_> = own
+                .map(|option| (option.name(), option.value.value(text), option.second.value(text)))
+                .collect();
+            let given: Vec<(&'static str, &str, &str)> =
+                values.iter().map(|(name, first, second)| (*name, &**first, &**second)).collect();
+            check(&Given { options: &given })
+        });
         if let Some(group) = missing.filter(|_| !had_errors) {
             let wanted: Vec<String> = group.iter().map(|name| format!("`--{name}`")).collect();
             let wanted = wanted.join(" or ");
@@ -707,7 +713,12 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Ports in a translation, a TCP reset and TCP bits of ECN need a protocol.
-    fn finish_ports(&mut self, _line: Text) {
+    fn finish_ports(&mut self) {
+        let asks =
+            |name: &str| matches!(name, "DNAT" | "SNAT" | "REDIRECT" | "MASQUERADE" | "REJECT" | "ecn");
+        if !self.parser.loaded.iter().any(|loaded| asks(loaded.module.name)) {
+            return;
+        }
         let text = self.place.text;
         let needs = |option: &OptionUse| -> Option<&'static [u8]> {
             let value = option.value.value(text);

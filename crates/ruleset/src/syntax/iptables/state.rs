@@ -31,6 +31,8 @@ pub(super) struct TableState<'t> {
     pub script: bool,
     /// What inserting and deleting has cost so far, in moved rules.
     pub moved: u64,
+    /// The chain looked up last: rules of a chain mostly stand together.
+    recent: Option<(&'t str, u32)>,
 }
 
 /// The tables of the kernel with their built-in chains.
@@ -82,12 +84,17 @@ impl<'t> TableState<'t> {
             targets: Vec::new(),
             script: false,
             moved: 0,
+            recent: None,
         }
     }
 
     /// The chain of that name, if it is there; built-in chains always are. O(1).
     pub fn chain(&mut self, name: &'t str, at: Text) -> Option<u32> {
+        if let Some((_, index)) = self.recent.filter(|(recent, _)| *recent == name) {
+            return Some(index);
+        }
         if let Some(&index) = self.index.get(name) {
+            self.recent = Some((name, index));
             return Some(index);
         }
         builtin_chains(self.table.name).contains(&name).then(|| self.add_chain(name, at))
@@ -104,6 +111,7 @@ impl<'t> TableState<'t> {
 
     /// Removes a chain; O(chains).
     pub fn remove_chain(&mut self, name: &str) {
+        self.recent = None;
         if let Some(index) = self.index.remove(name) {
             self.table.chains.remove(index as usize);
             for place in self.index.values_mut() {

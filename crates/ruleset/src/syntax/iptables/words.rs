@@ -51,6 +51,21 @@ pub(crate) enum WordsError {
     TooMany,
 }
 
+/// What a byte means in a word: 0 nothing, 1 its end, 2 a quote or escape, 3 the same in a shell only.
+const CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    class[b' ' as usize] = 1;
+    class[b'\t' as usize] = 1;
+    class[b'\n' as usize] = 1;
+    class[b'\r' as usize] = 1;
+    class[0x0C] = 1;
+    class[b'"' as usize] = 2;
+    class[b'\\' as usize] = 2;
+    class[b'\'' as usize] = 3;
+    class[b';' as usize] = 3;
+    class
+};
+
 /// The words of `text[start..end]`, appended to `words`. O(length).
 pub(crate) fn split(
     text: &str,
@@ -79,13 +94,15 @@ pub(crate) fn split(
         let begin = at;
         let mut special = false;
         // Plain words are nearly all there is.
-        while let Some(&byte) = bytes.get(at) {
-            if byte.is_ascii_whitespace() {
-                break;
-            }
-            if byte == b'"' || byte == b'\\' || (quoting == Quoting::Shell && matches!(byte, b'\'' | b';')) {
-                special = true;
-                break;
+        for &byte in bytes.get(at..).unwrap_or_default() {
+            match CLASS.get(byte as usize) {
+                Some(0) => {}
+                Some(1) => break,
+                Some(3) if quoting == Quoting::Restore => {}
+                _ => {
+                    special = true;
+                    break;
+                }
             }
             at += 1;
         }
