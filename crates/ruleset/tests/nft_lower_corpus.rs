@@ -395,8 +395,12 @@ fn text_and_json_are_the_same() {
             .take_while(|(a, b)| a.is_some() || b.is_some())
             .find(|(a, b)| a != b);
         let error = problems.iter().chain(&more).find(|d| d.severity == Severity::Error);
-        different.push(format!("{name}\n    text {:?}\n    json {:?}\n    {:?}",
-            pair.and_then(|(a, _)| a), pair.and_then(|(_, b)| b), error.map(|error| &error.message)));
+        different.push(format!(
+            "{name}\n    text {:?}\n    json {:?}\n    {:?}",
+            pair.and_then(|(a, _)| a),
+            pair.and_then(|(_, b)| b),
+            error.map(|error| &error.message)
+        ));
     }
     println!("{pairs} listings as text and JSON, {equal} equal, {refused} texts refused");
     for line in &different {

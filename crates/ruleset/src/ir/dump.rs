@@ -104,7 +104,8 @@ impl Dumper<'_> {
             Test::Bits { field, cubes, negated } => {
                 let parts: Vec<String> = cubes.iter().map(|cube| bits(*field, *cube)).collect();
                 let not = if *negated { "not " } else { "" };
-                format!("{} {not}{}", self.field(*field), parts.join(" | "))
+                let shown = if parts.is_empty() { "nothing".to_owned() } else { parts.join(" | ") };
+                format!("{} {not}{shown}", self.field(*field))
             }
             Test::Masked { field, mask, set } => {
                 format!("{} & {mask:#x} {}", self.field(*field), plain_intervals(set))

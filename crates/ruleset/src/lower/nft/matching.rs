@@ -10,7 +10,7 @@ use super::text;
 use super::types::Type;
 use super::value::{Fail, Want, constant, each_element, interval, invalid};
 use crate::ir::{Statement, Test};
-use crate::syntax::nft::ast::{ExprKind, Match, Operator};
+use crate::syntax::nft::ast::{Expr, ExprKind, Match, Operator};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_packet::{Cube, Field, FieldKind, InterfaceName, IntervalSet, Purity, ct_state};
 use smallvec::{SmallVec, smallvec};
@@ -118,6 +118,16 @@ impl<'a> Lowerer<'a, '_> {
                 "use `==`, `!=` or a set",
             );
         }
+        if let ExprKind::SetRef(name) = &test.right.resolved().kind {
+            if self.has_constant(cx, &test.left)? {
+                // The set is asked for keys of which a part is fixed.
+                self.set_info(cx.table, name, test.right.span)?;
+                self.require_all(cx, &test.left)?;
+                let atom = self.membership(cx.table, &test.left, name);
+                cx.out.push(Statement::Test(Test::Atom { atom, negated }));
+                return Ok(());
+            }
+        }
         let key = self.key(cx, &test.left)?;
         let statement = match &test.right.resolved().kind {
             ExprKind::SetRef(name) => {
@@ -150,6 +160,15 @@ impl<'a> Lowerer<'a, '_> {
         };
         cx.out.push(statement);
         Ok(())
+    }
+
+    fn has_constant(&self, cx: &RuleContext, expr: &Expr) -> Result<bool, Fail> {
+        for part in parts(expr) {
+            if cx.left(part)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn opaque_concatenation(
@@ -357,7 +376,11 @@ impl<'a> Lowerer<'a, '_> {
             Values::Masked(mask, value) => format!("& {mask:#x} == {value:#x}"),
             Values::Plain(ranges) => {
                 let mut set: IntervalSet = ranges.iter().copied().collect();
-                if set.contains(want.max()) && set.ranges() != [(0, want.max())] {
+                let upside_down = match want.bits {
+                    1 => set.ranges() == [(0, 0)],
+                    _ => set.contains(want.max()) && set.ranges() != [(0, want.max())],
+                };
+                if upside_down {
                     set = set.complement(want.max());
                     negated = !negated;
                 }

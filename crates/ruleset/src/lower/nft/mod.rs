@@ -28,7 +28,7 @@ mod types;
 mod value;
 
 use crate::ir::{
-    BaseChain, Chain, ChainId, ChainType, Dialect, Family, Hook, Policy, Ruleset, Table, TableId,
+    BaseChain, Chain, ChainId, ChainType, Dialect, Family, Hook, Policy, Ruleset, Statement, Table, TableId,
 };
 use crate::syntax::nft::ast;
 use firewarden_diagnostic::{Diagnostic, Span};
@@ -57,8 +57,14 @@ pub fn lower(
 ) -> (Ruleset, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let state = state::run(scripts, &mut diagnostics);
-    let mut lowerer =
-        Lowerer { scope: options.scope, atoms, diagnostics, out: Ruleset::default(), tables: Vec::new() };
+    let mut lowerer = Lowerer {
+        scope: options.scope,
+        atoms,
+        diagnostics,
+        out: Ruleset::default(),
+        tables: Vec::new(),
+        scratch: Vec::new(),
+    };
     lowerer.declare(&state);
     lowerer.fill(&state);
     checks::check(&mut lowerer.out, lowerer.atoms, options.scope, &mut lowerer.diagnostics);
@@ -83,6 +89,8 @@ struct Lowerer<'a, 's> {
     diagnostics: Vec<Diagnostic>,
     out: Ruleset,
     tables: Vec<TableInfo<'a>>,
+    /// A buffer for the statements of a rule.
+    scratch: Vec<Statement>,
 }
 
 impl<'a> Lowerer<'a, '_> {

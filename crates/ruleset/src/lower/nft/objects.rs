@@ -30,14 +30,19 @@ pub(super) fn check(object: &Object, family: Family) -> Option<Diagnostic> {
     if let (Some(l3proto), Family::Ip | Family::Ip6) = (setting("l3proto"), family) {
         if l3proto != family_name(family) {
             return refuse(
-                format!("`{}` is for {l3proto}, but its table is of the family {}", object.name.text, family_name(family)),
+                format!(
+                    "`{}` is for {l3proto}, but its table is of the family {}",
+                    object.name.text,
+                    family_name(family)
+                ),
                 "use the family of the table, or move it to an inet table",
             );
         }
     }
     match object.kind {
         ObjectKind::CtExpectation => {
-            let missing = ["protocol", "dport", "timeout", "size"].into_iter().find(|name| setting(name).is_none())?;
+            let missing =
+                ["protocol", "dport", "timeout", "size"].into_iter().find(|name| setting(name).is_none())?;
             refuse(
                 format!("the expectation `{}` has no `{missing}`", object.name.text),
                 "an expectation needs `protocol`, `dport`, `timeout` and `size`",

@@ -110,7 +110,7 @@ impl<'a> Lowerer<'a, '_> {
             table,
             protocols: Context::new(family),
             hook: base.map(|base| base.hook),
-            out: Vec::with_capacity(rule.statements.len() + 1),
+            out: std::mem::take(&mut self.scratch),
             ended: None,
         };
         for (index, statement) in rule.statements.iter().enumerate() {
@@ -129,12 +129,10 @@ impl<'a> Lowerer<'a, '_> {
                 self.failed(&mut cx, statement, fail);
             }
         }
-        Rule {
-            statements: cx.out.into_boxed_slice(),
-            span: rule.span,
-            handle: rule.handle.unwrap_or(0),
-            comment: rule.comment.clone(),
-        }
+        // One allocation of the right size; the buffer serves the next rule.
+        let statements = cx.out.drain(..).collect();
+        self.scratch = cx.out;
+        Rule { statements, span: rule.span, handle: rule.handle.unwrap_or(0), comment: rule.comment.clone() }
     }
 
     /// Reports why something couldn't be lowered. True where there is nothing to report.

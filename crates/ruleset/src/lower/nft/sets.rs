@@ -300,6 +300,10 @@ impl<'a> Lowerer<'a, '_> {
         span: Span,
         overlap: Overlap,
     ) -> SetId {
+        if let Some(everything) = elements.iter().position(|element| is_everything(&element.key)) {
+            elements.swap(0, everything);
+            elements.truncate(1);
+        }
         if arity == 1 {
             let mut conflict = None;
             disjoint(

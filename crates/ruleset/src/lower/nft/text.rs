@@ -279,6 +279,8 @@ pub(super) fn values(want: Want, ranges: &[(u128, u128)]) -> String {
     let one = |&(low, high): &(u128, u128)| {
         if low == high {
             value(want.ty, low)
+        } else if low == 0 && want.ty == Type::Integer {
+            format!("< {}", high.saturating_add(1))
         } else {
             format!("{}-{}", value(want.ty, low), value(want.ty, high))
         }
@@ -302,7 +304,7 @@ fn value(ty: Type, value: u128) -> String {
         Type::InterfaceName | Type::InterfaceIndex => InterfaceName(value).to_string(),
         Type::Mark => format!("{value:#x}"),
         // Names of these two come from tables of the system.
-        Type::Service | Type::Protocol => value.to_string(),
+        Type::Service | Type::Protocol | Type::User | Type::Group => value.to_string(),
         _ => ty
             .symbols()
             .into_iter()

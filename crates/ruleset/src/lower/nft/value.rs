@@ -443,9 +443,11 @@ fn duration(word: &str) -> Option<u128> {
     (!word.is_empty()).then_some(total)
 }
 
-/// `2019-06-21`, `2019-06-21 17:00`, `2019-06-21 17:00:00`.
+/// `2019-06-21`, `2019-06-21 17:00`, `2019-06-21 17:00:00`. What comes after the time is not looked at, as in nft.
 fn is_date(word: &str) -> bool {
     let (date, time) = word.split_once(' ').unwrap_or((word, "00:00"));
+    let end = time.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b':').count();
+    let time = time.get(..end).unwrap_or_default();
     let parts: Vec<&str> = date.split('-').collect();
     let number = |at: usize, max: u32| {
         parts
