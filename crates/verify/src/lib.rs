@@ -1,13 +1,17 @@
 //! Intents and the questions asked of rulesets: check, exposure, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them.
+//! a claim about what becomes of them; [`check`](check()) answers them.
 
 pub mod address;
+mod check;
 pub mod intent;
 mod located;
+mod managers;
 pub mod stack;
 mod suggest;
 
+pub use check::{CheckOptions, Checked, Disagreement, check, complete_hosts, single_host_stack};
 pub use located::{Located, Place};
+pub use managers::manager_of;
 pub use suggest::nearest;

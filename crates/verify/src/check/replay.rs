@@ -1,0 +1,457 @@
+//! A packet's way once more, by the interpreter: nothing is told to a person that only the engine believes.
+//!
+//! Follows the same declarations as `firewarden-network`, packet by packet and without its code, so that a mistake in
+//! either shows as a disagreement.
+
+use super::model::loopback;
+use super::prove::Breach;
+use firewarden_network::{Host, HostId, Path, Via};
+use firewarden_packet::{AtomTable, Field, InterfaceName, Point, ct_state, fib_type, tcp_flag};
+use firewarden_ruleset::Surroundings;
+use firewarden_ruleset::interpreter::{
+    End, Event, Interpreter, Outcome as HookOutcome, Translation, Walk, What,
+};
+use firewarden_ruleset::ir::{Hook, RejectWith};
+
+/// Where a packet ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Delivered to a host.
+    Delivered(HostId),
+    /// Passed on to an address that no declared host has.
+    Left,
+    /// Dropped, or rejected with this.
+    Refused(HostId, Hook, Option<RejectWith>),
+    /// A host that doesn't forward got it.
+    NotForwarded(HostId),
+}
+
+/// What a rule did on the way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Happening {
+    pub host: HostId,
+    pub hook: Hook,
+    pub event: Event,
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug)]
+pub(crate) struct Trip {
+    pub ending: Ending,
+    pub happenings: Vec<Happening>,
+    /// The packet as the last hook saw it before its rules.
+    pub before_last: Point,
+    /// The packet at the end.
+    pub last: Point,
+    hops: Vec<Hop>,
+}
+
+/// What the first packet left behind on a host.
+#[derive(Clone, Debug)]
+struct Hop {
+    host: HostId,
+    way: Way,
+    entry: (End, End),
+    middle: (End, End),
+    exit: (End, End),
+    state: u128,
+    mark: u128,
+    input: u128,
+    output: u128,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Out,
+    Through,
+    In,
+}
+
+/// Hosts, and how to ask them.
+pub(crate) struct Replay<'r> {
+    pub hosts: &'r [Host],
+    pub atoms: &'r AtomTable,
+}
+
+impl Replay<'_> {
+    /// The first packet of a connection, or one that belongs to none.
+    pub fn send(&self, packet: &Point, path: &Path) -> Trip {
+        let mut traveller = Traveller {
+            replay: self,
+            walk: Walk::new(packet.clone()),
+            state: packet.get(Field::CT_STATE),
+            trip: Trip {
+                ending: Ending::Left,
+                happenings: Vec::new(),
+                before_last: packet.clone(),
+                last: packet.clone(),
+                hops: Vec::new(),
+            },
+        };
+        traveller.trip.ending = traveller.run(path);
+        traveller.trip.last = traveller.walk.now.clone();
+        traveller.trip
+    }
+
+    /// The answer to a packet that was delivered. `None` for packets that have none.
+    pub fn answer(&self, packet: &Point, trip: &Trip) -> Option<Trip> {
+        let mut answer = packet.clone();
+        match (packet.get(Field::L4PROTO), packet.get(Field::ICMP_TYPE)) {
+            (6, _) => answer.set(Field::TCP_FLAGS, tcp_flag::SYN | tcp_flag::ACK),
+            (1, 8) => answer.set(Field::ICMP_TYPE, 0),
+            (58, 128) => answer.set(Field::ICMP_TYPE, 129),
+            (1 | 58, _) => return None,
+            _ => {}
+        }
+        if matches!(packet.get(Field::L4PROTO), 1 | 58) {
+            answer.set(Field::ICMP_CODE, 0);
+        }
+        let hops = trip.hops.iter().rev();
+        let finish = match trip.hops.first() {
+            Some(hop) if hop.way == Way::Out => Ending::Delivered(hop.host),
+            _ => Ending::Left,
+        };
+        Some(self.follow(answer, hops, true, finish))
+    }
+
+    /// A later packet in the direction of the first.
+    pub fn later(&self, packet: &Point, trip: &Trip) -> Trip {
+        let mut later = packet.clone();
+        if packet.get(Field::L4PROTO) == 6 {
+            later.set(Field::TCP_FLAGS, tcp_flag::ACK);
+        }
+        self.follow(later, trip.hops.iter(), false, trip.ending)
+    }
+
+    /// What the interpreter thinks of a packet that is to arrive, answers included: how it breaks the claim, and the trip
+    /// that shows it (the last one where nothing does).
+    pub fn arrives(
+        &self,
+        packet: &Point,
+        path: &Path,
+        reached: &dyn Fn(Ending) -> bool,
+    ) -> (Option<Breach>, Trip) {
+        let trip = self.send(packet, path);
+        if !reached(trip.ending) {
+            return (Some(Breach::NotDelivered), trip);
+        }
+        if let Some(back) = self.answer(packet, &trip) {
+            if !matches!(back.ending, Ending::Delivered(_) | Ending::Left) {
+                return (Some(Breach::AnswerLost), back);
+            }
+            let later = self.later(packet, &trip);
+            if later.ending != trip.ending {
+                return (Some(Breach::LaterLost), later);
+            }
+        }
+        (None, trip)
+    }
+
+    fn follow<'h>(
+        &self,
+        packet: Point,
+        hops: impl Iterator<Item = &'h Hop>,
+        reply: bool,
+        finish: Ending,
+    ) -> Trip {
+        let mut trip = Trip {
+            ending: finish,
+            happenings: Vec::new(),
+            before_last: packet.clone(),
+            last: packet.clone(),
+            hops: Vec::new(),
+        };
+        let mut now = packet;
+        for hop in hops {
+            let Some(host) = self.hosts.get(hop.host.0) else { continue };
+            let mut walk = later_packet(now, hop, reply);
+            let (input, output) = if reply { (hop.output, hop.input) } else { (hop.input, hop.output) };
+            let way = match (hop.way, reply) {
+                (Way::Out, true) => Way::In,
+                (Way::In, true) => Way::Out,
+                (way, _) => way,
+            };
+            for &hook in hooks_of(way) {
+                let leaves = matches!(hook, Hook::Output | Hook::Forward | Hook::Postrouting | Hook::Egress);
+                walk.now.set(Field::IIFNAME, if way == Way::Out { 0 } else { input });
+                walk.now.set(Field::OIFNAME, if leaves { output } else { 0 });
+                let local = |is: bool| if is { fib_type::LOCAL } else { fib_type::UNICAST };
+                walk.now.set(Field::FIB_DADDR_TYPE, local(way == Way::In));
+                walk.now.set(Field::FIB_SADDR_TYPE, local(way == Way::Out));
+                walk.now.set(Field::FIB_REVERSE_PATH, 1);
+                trip.before_last = walk.now.clone();
+                if let Some(refused) = self.hook(hop.host, host, hook, &mut walk, &mut trip.happenings) {
+                    trip.ending = refused;
+                    trip.last = walk.now;
+                    return trip;
+                }
+            }
+            now = walk.now;
+        }
+        trip.last = now;
+        trip
+    }
+
+    fn hook(
+        &self,
+        id: HostId,
+        host: &Host,
+        hook: Hook,
+        walk: &mut Walk,
+        happenings: &mut Vec<Happening>,
+    ) -> Option<Ending> {
+        let result = Interpreter::new(&host.ruleset, self.atoms).run_hook(hook, walk, host);
+        happenings.extend(result.events.iter().map(|&event| Happening { host: id, hook, event }));
+        match result.outcome {
+            HookOutcome::Accepted => None,
+            HookOutcome::Dropped => Some(Ending::Refused(id, hook, None)),
+            HookOutcome::Rejected(with) => Some(Ending::Refused(id, hook, Some(with))),
+        }
+    }
+}
+
+fn hooks_of(way: Way) -> &'static [Hook] {
+    match way {
+        Way::Out => &[Hook::Output, Hook::Postrouting, Hook::Egress],
+        Way::In => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
+        Way::Through => &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Postrouting, Hook::Egress],
+    }
+}
+
+/// A later packet of a connection before a host that saw the first one.
+fn later_packet(mut now: Point, hop: &Hop, reply: bool) -> Walk {
+    let (source, destination) = if reply { (hop.exit.1, hop.exit.0) } else { hop.entry };
+    now.set(Field::SADDR, source.address);
+    now.set(Field::SPORT, source.port);
+    now.set(Field::DADDR, destination.address);
+    now.set(Field::DPORT, destination.port);
+    now.set(Field::CT_DIRECTION, u128::from(reply));
+    now.set(Field::MARK, 0);
+    let tracked = matches!(hop.state, ct_state::NEW | ct_state::RELATED | ct_state::ESTABLISHED);
+    let mut translation = Translation::default();
+    if tracked {
+        translation = if reply {
+            Translation { destination: Some(hop.middle.0), source: Some(hop.entry.1) }
+        } else {
+            Translation { destination: Some(hop.middle.1), source: Some(hop.exit.0) }
+        };
+        now.set(Field::CT_STATE, ct_state::ESTABLISHED);
+        now.set(Field::CT_MARK, hop.mark);
+        now.set(Field::CT_ORIGINAL_SADDR, hop.entry.0.address);
+        now.set(Field::CT_ORIGINAL_SPORT, hop.entry.0.port);
+        now.set(Field::CT_ORIGINAL_DADDR, hop.entry.1.address);
+        now.set(Field::CT_ORIGINAL_DPORT, hop.entry.1.port);
+    } else {
+        let datagram = matches!(now.get(Field::L4PROTO), 17 | 136);
+        now.set(Field::CT_STATE, if datagram { ct_state::NEW } else { ct_state::INVALID });
+    }
+    let mut walk = Walk::new(now);
+    walk.translation = translation;
+    walk
+}
+
+struct Traveller<'t, 'r> {
+    replay: &'t Replay<'r>,
+    walk: Walk,
+    /// What conntrack says of the packet on each host that hasn't exempted it.
+    state: u128,
+    trip: Trip,
+}
+
+impl Traveller<'_, '_> {
+    fn host(&self, id: HostId) -> Option<&'_ Host> {
+        self.replay.hosts.get(id.0)
+    }
+
+    fn nfproto(&self) -> u128 {
+        self.walk.now.get(Field::NFPROTO)
+    }
+
+    fn destination(&self) -> u128 {
+        self.walk.now.get(Field::DADDR)
+    }
+
+    fn run(&mut self, path: &Path) -> Ending {
+        let mut to_itself = false;
+        if let Some(source) = path.source {
+            let Some(host) = self.replay.hosts.get(source.0) else { return Ending::Left };
+            to_itself = host.own(self.nfproto()).contains(self.destination());
+            let output = if to_itself {
+                Some(loopback())
+            } else {
+                host.interface_towards(self.nfproto(), self.destination()).map(|found| found.name)
+            };
+            if let Some(ending) = self.leave(source, output) {
+                return ending;
+            }
+        }
+        for &via in &path.via {
+            if let Some(ending) = self.pass(via) {
+                return ending;
+            }
+        }
+        let mut input = path.input;
+        loop {
+            let (nfproto, destination) = (self.nfproto(), self.destination());
+            let owner = self.replay.hosts.iter().position(|host| host.own(nfproto).contains(destination));
+            let Some(owner) = owner else { return Ending::Left };
+            let id = HostId(owner);
+            let Some(host) = self.host(id) else { return Ending::Left };
+            let has = |address: &firewarden_network::Address| address.value == destination;
+            let on = host.interfaces.iter().find(|interface| interface.addresses.iter().any(has));
+            let only = if host.interfaces.len() == 1 { host.interfaces.first() } else { None };
+            let input_here =
+                if to_itself { Some(loopback()) } else { input.or(on.or(only).map(|found| found.name)) };
+            if let Some(ending) = self.pass(Via { host: id, input: input_here, output: None }) {
+                return ending;
+            }
+            if self.trip.hops.len() > self.replay.hosts.len() {
+                return Ending::NotForwarded(id);
+            }
+            to_itself = false;
+            input = None;
+        }
+    }
+
+    /// Each host starts anew.
+    fn start(&mut self) {
+        self.walk = Walk::new(self.walk.now.clone());
+        self.walk.now.set(Field::CT_STATE, self.state);
+        for field in [Field::MARK, Field::CT_MARK, Field::CT_STATUS, Field::CT_DIRECTION] {
+            self.walk.now.set(field, 0);
+        }
+    }
+
+    fn address_types(&mut self, id: HostId) {
+        let Some(host) = self.replay.hosts.get(id.0) else { return };
+        for (address, kind) in [(Field::SADDR, Field::FIB_SADDR_TYPE), (Field::DADDR, Field::FIB_DADDR_TYPE)]
+        {
+            if let Some((found, _)) = host.address_type(self.nfproto(), self.walk.now.get(address)) {
+                self.walk.now.set(kind, found);
+            }
+        }
+    }
+
+    /// The value of an undeclared circumstance of a host, from the packet.
+    fn unknown(&self, id: HostId, kind: &str, text: &str) -> u128 {
+        let name = self.host(id).map_or("", |host| host.name.as_str());
+        let field = self
+            .replay
+            .atoms
+            .iter()
+            .find(|(_, info)| &*info.scope == name && &*info.kind == kind && &*info.text == text);
+        field.map_or(0, |(field, info)| self.walk.now.get(field).clamp(info.domain.0, info.domain.1))
+    }
+
+    fn hook(&mut self, id: HostId, hook: Hook) -> Option<Ending> {
+        let host = self.replay.hosts.get(id.0)?;
+        self.trip.before_last = self.walk.now.clone();
+        self.replay.hook(id, host, hook, &mut self.walk, &mut self.trip.happenings)
+    }
+
+    fn ends(&self) -> (End, End) {
+        let now = &self.walk.now;
+        (
+            End { address: now.get(Field::SADDR), port: now.get(Field::SPORT) },
+            End { address: now.get(Field::DADDR), port: now.get(Field::DPORT) },
+        )
+    }
+
+    fn record(&mut self, host: HostId, way: Way, entry: (End, End), middle: (End, End)) {
+        let now = &self.walk.now;
+        let hop = Hop {
+            host,
+            way,
+            entry,
+            middle,
+            exit: self.ends(),
+            state: now.get(Field::CT_STATE),
+            mark: now.get(Field::CT_MARK),
+            input: now.get(Field::IIFNAME),
+            output: now.get(Field::OIFNAME),
+        };
+        self.trip.hops.push(hop);
+    }
+
+    fn set_output(&mut self, id: HostId, output: Option<InterfaceName>) {
+        let value = output.map_or_else(|| self.unknown(id, "interface", "oifname"), |name| name.0);
+        self.walk.now.set(Field::OIFNAME, value);
+    }
+
+    fn leave(&mut self, id: HostId, output: Option<InterfaceName>) -> Option<Ending> {
+        self.start();
+        self.walk.now.set(Field::IIFNAME, 0);
+        self.set_output(id, output);
+        self.walk.now.set(Field::FIB_SADDR_TYPE, fib_type::LOCAL);
+        self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
+        self.address_types(id);
+        let entry = self.ends();
+        if let Some(ending) = self.hook(id, Hook::Output) {
+            return Some(ending);
+        }
+        let middle = self.ends();
+        for hook in [Hook::Postrouting, Hook::Egress] {
+            if let Some(ending) = self.hook(id, hook) {
+                return Some(ending);
+            }
+        }
+        self.record(id, Way::Out, entry, middle);
+        None
+    }
+
+    fn pass(&mut self, via: Via) -> Option<Ending> {
+        let id = via.host;
+        self.start();
+        let input = via.input.map_or_else(|| self.unknown(id, "interface", "iifname"), |name| name.0);
+        for (field, value) in [
+            (Field::IIFNAME, input),
+            (Field::OIFNAME, 0),
+            (Field::ETHER_SADDR, self.unknown(id, "link address", "ether saddr")),
+            (Field::ETHER_DADDR, self.unknown(id, "link address", "ether daddr")),
+            (Field::PKTTYPE, self.unknown(id, "link", "meta pkttype")),
+            (Field::FIB_REVERSE_PATH, 1),
+            (Field::FIB_SADDR_TYPE, fib_type::UNICAST),
+        ] {
+            self.walk.now.set(field, value);
+        }
+        self.address_types(id);
+        let entry = self.ends();
+        for hook in [Hook::Ingress, Hook::Prerouting] {
+            if let Some(ending) = self.hook(id, hook) {
+                return Some(ending);
+            }
+        }
+        let host = self.replay.hosts.get(id.0)?;
+        if host.own(self.nfproto()).contains(self.destination()) || self.walk.redirected {
+            self.walk.now.set(Field::OIFNAME, 0);
+            self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
+            let middle = self.ends();
+            if let Some(ending) = self.hook(id, Hook::Input) {
+                return Some(ending);
+            }
+            self.record(id, Way::In, entry, middle);
+            return Some(Ending::Delivered(id));
+        }
+        if !host.forwards {
+            return Some(Ending::NotForwarded(id));
+        }
+        let towards = host.interface_towards(self.nfproto(), self.destination()).map(|found| found.name);
+        self.set_output(id, towards.or(via.output));
+        self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
+        let middle = self.ends();
+        for hook in [Hook::Forward, Hook::Postrouting, Hook::Egress] {
+            if let Some(ending) = self.hook(id, hook) {
+                return Some(ending);
+            }
+        }
+        self.record(id, Way::Through, entry, middle);
+        None
+    }
+}
+
+impl Happening {
+    /// True for what ends a base chain.
+    pub fn is_final(&self) -> bool {
+        matches!(self.event.what, What::Accepted | What::Dropped | What::Rejected(_) | What::Policy(_))
+    }
+}
