@@ -25,6 +25,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Check(Check),
+    Exposed(Exposed),
     Trace(Trace),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
@@ -59,6 +61,8 @@ pub enum SchemaOf {
     Report,
     /// `firewarden.yaml`.
     Stack,
+    /// `exposed --format json`.
+    Exposed,
     /// `trace --format json`.
     Trace,
 }
@@ -85,19 +89,9 @@ pub struct Check {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Ask a second opinion on every packet that shows a finding: the kernel's, in a throwaway network namespace.
-    #[arg(long, value_enum, value_name = "BY")]
-    pub confirm: Option<Confirm>,
     /// The most steps for each intent, before it is called undetermined.
     #[arg(long, value_name = "STEPS")]
     pub budget: Option<u64>,
-}
-
-/// Who gives the second opinion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Confirm {
-    /// The Linux kernel of this machine; needs root or user namespaces.
-    Kernel,
 }
 
 /// List who may reach which port, IPv4 and IPv6 side by side.

@@ -21,13 +21,18 @@ fn report(info: &PanicHookInfo<'_>) {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-    // Nobody is left to be told where standard error is closed.
-    let _ = std::io::stderr().lock().write_all(message(what, &place).as_bytes());
+    complain(&format!("{what}{place}"));
 }
 
-fn message(what: &str, place: &str) -> String {
+/// Tells of an internal error.
+pub fn complain(what: &str) {
+    // Nobody is left to be told where standard error is closed.
+    let _ = std::io::stderr().lock().write_all(message(what).as_bytes());
+}
+
+fn message(what: &str) -> String {
     format!(
-        "internal error: {what}{place}\n\
+        "internal error: {what}\n\
          \x20 This is a fault of firewarden {}, not of your ruleset, and nothing has been proved.\n\
          \x20 Please report it at {}/issues with these lines,\n\
          \x20 the command, and the smallest ruleset that shows it (change addresses that are nobody's business).\n",
@@ -42,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_message_says_what_to_report() {
-        let text = message("index out of range", " at a.rs:1");
+        let text = message("index out of range at a.rs:1");
         assert!(text.starts_with("internal error: index out of range at a.rs:1\n"));
         assert!(text.contains("nothing has been proved") && text.contains("/issues"));
     }

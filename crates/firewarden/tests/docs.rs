@@ -80,7 +80,7 @@ fn every_example_of_the_semantics_holds() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(checked > 50, "only {checked} examples");
+    assert!(checked >= 50, "only {checked} examples");
 }
 
 /// The verdict of an intent, or what becomes of a packet.

@@ -36,6 +36,7 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
     let schema = match of {
         SchemaOf::Report => report_schema(),
         SchemaOf::Stack => firewarden_verify::stack::stack_schema(),
+        SchemaOf::Exposed => super::exposed::schema(),
         SchemaOf::Trace => super::trace::schema(),
     };
     // A schema is made of strings, numbers and lists, which always serialize.

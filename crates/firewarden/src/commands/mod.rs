@@ -1,5 +1,7 @@
 //! One module for each command.
 
+mod check;
+mod exposed;
 mod generate;
 mod hosts;
 mod trace;
@@ -28,6 +30,8 @@ impl From<Diagnostic> for Stopped {
 pub fn run(cli: &Cli) -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Stopped> = match &cli.command {
+        Command::Check(options) => check::run(options, cli.color),
+        Command::Exposed(options) => exposed::run(options, cli.color),
         Command::Trace(options) => trace::run(options, cli.color),
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),

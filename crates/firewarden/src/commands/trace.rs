@@ -14,7 +14,7 @@ use firewarden_ruleset::interpreter::{Event, Interpreter, Outcome, Walk};
 use firewarden_ruleset::ir::Hook;
 use std::process::ExitCode;
 
-pub use show::schema;
+pub use show::{chain_name, schema};
 
 /// The most constructs that are tried out the other way, to see whether the answer hangs on them.
 const MOST_TRIALS: usize = 1_000;

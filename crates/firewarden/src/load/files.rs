@@ -5,7 +5,7 @@ use super::read::{self, Text};
 use firewarden_diagnostic::{Diagnostic, FileId, SourceMap, Span};
 use firewarden_ruleset::syntax::nft::text::SourceProvider;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Where nft looks for included files by itself.
@@ -47,8 +47,7 @@ impl Files {
         if let Some(&file) = self.known.get(&real) {
             return Ok(file);
         }
-        let shown = path.strip_prefix(".").unwrap_or(path).display().to_string();
-        let file = self.add(shown, read::read_file(path)?);
+        let file = self.add(shown(path).display().to_string(), read::read_file(path)?);
         self.folders.insert(file, folder_of(path));
         self.known.insert(real, file);
         Ok(file)
@@ -132,6 +131,21 @@ impl SourceProvider for Files {
             places.iter().map(|place| format!("`{}`", place.join(pattern).display())).collect();
         Err(format!("there is no such file; looked for {}", looked.join(", ")))
     }
+}
+
+/// A path as it is shown: without `./` and without `folder/..`.
+fn shown(path: &Path) -> PathBuf {
+    let mut parts: Vec<Component<'_>> = Vec::new();
+    for part in path.components() {
+        match (part, parts.last()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.into_iter().collect()
 }
 
 fn folder_of(path: &Path) -> PathBuf {

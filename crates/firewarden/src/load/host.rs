@@ -16,10 +16,13 @@ pub fn ruleset(host: &str, inputs: &[RulesetFile], files: &mut Files, atoms: &mu
     for input in inputs {
         // The parser asks for further files while it reads this one.
         let text: Arc<str> = match input.format {
-            Format::NftText => Arc::from(files.text(input.file)),
+            Format::NftText | Format::NftJson => Arc::from(files.text(input.file)),
             _ => continue,
         };
-        let (script, found) = nft::text::parse(input.file, &text, files);
+        let (script, found) = match input.format {
+            Format::NftJson => nft::json::parse(input.file, &text),
+            _ => nft::text::parse(input.file, &text, files),
+        };
         scripts.push(script);
         files.diagnostics.extend(found);
     }

@@ -1,0 +1,245 @@
+//! Taking "every new packet" apart until it is known which ones a host lets in.
+
+use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, StepKind};
+use firewarden_network::Host;
+use firewarden_packet::{
+    AtomTable, Cube, Dim, Field, InterfaceName, PacketBox, Point, ct_state, fib_type, tcp_flag,
+};
+use firewarden_ruleset::ir::{Hook, RuleRef};
+
+/// The most parts into which one family's packets of one protocol are taken apart.
+const MOST_REGIONS: usize = 20_000;
+
+/// The most rules looked at for them, about.
+const MOST_STEPS: u64 = 200_000_000;
+
+/// Where packets are let through to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// To the host itself.
+    Input,
+    /// Through it to somebody else.
+    Forward,
+}
+
+/// What is asked of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// First packets of TCP connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Pings.
+    Echo,
+    /// All other protocols.
+    Other,
+}
+
+impl Kind {
+    /// In the order in which they are shown.
+    pub const ALL: [Kind; 4] = [Kind::Tcp, Kind::Udp, Kind::Echo, Kind::Other];
+
+    /// Its packets of a family. TCP, UDP and ICMP don't count among the others.
+    fn boxes(self, nfproto: u128) -> Vec<PacketBox> {
+        let icmp = if nfproto == 2 { 1 } else { 58 };
+        let base = PacketBox::all()
+            .with_value(Field::NFPROTO, nfproto)
+            .with_value(Field::CT_STATE, ct_state::NEW)
+            .with_value(Field::CT_DIRECTION, 0);
+        match self {
+            Kind::Tcp => {
+                let tested = tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST | tcp_flag::FIN;
+                let syn = Dim::Bits(Cube::new(tested, tcp_flag::SYN));
+                vec![base.with_value(Field::L4PROTO, 6).with(Field::TCP_FLAGS, syn)]
+            }
+            Kind::Udp => vec![base.with_value(Field::L4PROTO, 17)],
+            Kind::Echo => {
+                let echo = if nfproto == 2 { 8 } else { 128 };
+                vec![base.with_value(Field::L4PROTO, icmp).with_value(Field::ICMP_TYPE, echo)]
+            }
+            Kind::Other => {
+                let mut taken = [6, 17, icmp];
+                taken.sort_unstable();
+                let mut boxes = Vec::new();
+                let mut low = 0;
+                for number in taken {
+                    boxes.push(base.clone().with(Field::L4PROTO, Dim::Range(low, number - 1)));
+                    low = number + 1;
+                }
+                boxes.push(base.with(Field::L4PROTO, Dim::Range(low, 255)));
+                boxes
+            }
+        }
+    }
+}
+
+/// Packets that are let through, all of them alike.
+#[derive(Clone, Debug)]
+pub struct Exposure {
+    /// To the host or through it.
+    pub way: Way,
+    /// 2 or 10.
+    pub nfproto: u128,
+    /// Of which protocol.
+    pub kind: Kind,
+    /// The packets as they come in.
+    pub region: PacketBox,
+    /// The rule that lets them through; the policy where its index is the number of rules.
+    pub rule: Option<RuleRef>,
+    /// Address and port to which they are translated.
+    pub translated: Option<(u128, u128)>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Disjoint for each way.
+    pub exposures: Vec<Exposure>,
+    /// False where a limit ended the search.
+    pub complete: bool,
+    /// The host has no chain on the forward hook: whatever it routes passes.
+    pub open_forward: bool,
+}
+
+/// Everything new that a host lets in, and through.
+pub fn exposures(host: &Host, atoms: &AtomTable) -> Found {
+    let engine = Engine::new(&host.ruleset);
+    let filters = |nfproto| !host.ruleset.base_chains(Hook::Forward, nfproto).is_empty();
+    let open_forward = !filters(2) && !filters(10);
+    let mut found = Found { exposures: Vec::new(), complete: true, open_forward };
+    for way in [Way::Input, Way::Forward] {
+        if way == Way::Forward && (!host.forwards || open_forward) {
+            continue;
+        }
+        for kind in Kind::ALL {
+            for nfproto in [2, 10] {
+                Asker { host, engine: &engine, atoms, way, kind, nfproto }.ask(&mut found);
+            }
+        }
+    }
+    found
+}
+
+struct Asker<'a> {
+    host: &'a Host,
+    engine: &'a Engine<'a>,
+    atoms: &'a AtomTable,
+    way: Way,
+    kind: Kind,
+    nfproto: u128,
+}
+
+/// What becomes of a part of the packets.
+enum Part {
+    Through(Exposure),
+    /// Refused, or not a packet of this way.
+    Not,
+}
+
+impl Asker<'_> {
+    fn ask(&self, found: &mut Found) {
+        let mut peeler = Peeler::new(self.question());
+        let (mut regions, mut budget) = (0, MOST_STEPS);
+        while let Some(piece) = peeler.piece() {
+            regions += 1;
+            let piece = piece.clone();
+            let decided = if regions > MOST_REGIONS { None } else { self.decide(&piece, &mut budget) };
+            let Some((region, part)) = decided else {
+                found.complete = false;
+                return;
+            };
+            if let Part::Through(exposure) = part {
+                found.exposures.push(exposure);
+            }
+            peeler.cut(&region, self.atoms);
+        }
+    }
+
+    /// Every new packet that comes in by an interface other than the loopback.
+    fn question(&self) -> Vec<PacketBox> {
+        let mut boxes = self.kind.boxes(self.nfproto);
+        if self.nfproto == 2 {
+            let narrow = Dim::Range(0, u128::from(u32::MAX));
+            for region in &mut boxes {
+                region.set(Field::SADDR, narrow);
+                region.set(Field::DADDR, narrow);
+            }
+        }
+        if self.way == Way::Input && self.host.addresses_known {
+            let own = self.host.own(self.nfproto);
+            let to = |region: &PacketBox| -> Vec<PacketBox> {
+                let ranges = own.ranges().iter();
+                ranges.map(|&(low, high)| region.clone().with(Field::DADDR, Dim::Range(low, high))).collect()
+            };
+            boxes = boxes.iter().flat_map(to).collect();
+        }
+        let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
+        let sides = [Dim::Range(1, loopback - 1), Dim::Range(loopback + 1, u128::MAX)];
+        boxes.iter().flat_map(|region| sides.map(|side| region.clone().with(Field::IIFNAME, side))).collect()
+    }
+
+    /// The part of a piece that fares as its most readable packet does. `None` where the budget ended.
+    fn decide(&self, piece: &PacketBox, budget: &mut u64) -> Option<(PacketBox, Part)> {
+        let mut flow = Flow::new(piece.clone(), Point::in_box(piece, &Point::default()), self.atoms);
+        let local = self.way == Way::Input;
+        let output = flow.take(Field::OIFNAME);
+        flow.put_value(Field::OIFNAME, 0);
+        flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
+        flow.put_value(Field::FIB_REVERSE_PATH, 1);
+        let before = flow.end(Field::DADDR, Field::DPORT);
+        let mut rule = None;
+        for hook in [Hook::Ingress, Hook::Prerouting] {
+            if !self.hook(hook, &mut flow, budget, &mut rule)? {
+                return Some((flow.region().clone(), Part::Not));
+            }
+        }
+        let moved = flow.end(Field::DADDR, Field::DPORT) != before;
+        let elsewhere = flow.now().get(Field::DADDR) != flow.origin().get(Field::DADDR) && !flow.redirected();
+        let hooks: &[Hook] = match (local, elsewhere) {
+            (true, false) => &[Hook::Input],
+            // What is translated to another host is shown as forwarded.
+            (true, true) => return Some((flow.region().clone(), Part::Not)),
+            (false, _) => &[Hook::Forward, Hook::Postrouting, Hook::Egress],
+        };
+        if !local {
+            if flow.redirected() {
+                return Some((flow.region().clone(), Part::Not));
+            }
+            flow.put(Field::OIFNAME, output);
+        }
+        flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
+        let translated = moved.then(|| (flow.now().get(Field::DADDR), flow.now().get(Field::DPORT)));
+        rule = None;
+        for &hook in hooks {
+            let mut of_hook = None;
+            if !self.hook(hook, &mut flow, budget, &mut of_hook)? {
+                return Some((flow.region().clone(), Part::Not));
+            }
+            rule = rule.or(of_hook);
+        }
+        let region = flow.region().clone();
+        let exposure = Exposure {
+            way: self.way,
+            nfproto: self.nfproto,
+            kind: self.kind,
+            region: region.clone(),
+            rule,
+            translated,
+        };
+        Some((region, Part::Through(exposure)))
+    }
+
+    /// Runs a hook; false where it refuses. `rule` is set to what accepted last.
+    fn hook(
+        &self,
+        hook: Hook,
+        flow: &mut Flow<'_>,
+        budget: &mut u64,
+        rule: &mut Option<RuleRef>,
+    ) -> Option<bool> {
+        let decision = self.engine.run_hook(hook, flow, self.host, Detail::Rules, budget).ok()?;
+        let accepts = |kind: &StepKind| matches!(kind, StepKind::Accepted | StepKind::Policy(_));
+        *rule = decision.steps.iter().rev().find(|step| accepts(&step.kind)).map(|step| step.rule).or(*rule);
+        Some(decision.fate == Fate::Accepted)
+    }
+}

@@ -1,0 +1,317 @@
+//! What is exposed as text, JSON and Markdown.
+
+use super::ask::{Kind, Way};
+use super::rows::{HostRows, Row, Who};
+use crate::output::AnswerFormat;
+use anstyle::{AnsiColor, Style as Ansi};
+use firewarden_diagnostic::render::Style;
+use firewarden_diagnostic::render::text::{clip, one_line};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// The longest rule that is shown, in characters.
+const LONGEST_RULE: usize = 100;
+
+/// The most port ranges that are listed in one line.
+const MOST_RANGES: usize = 12;
+
+/// The JSON Schema of the answer.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(WireExposed).to_value()
+}
+
+/// Who may reach which port.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "Firewarden exposure, version 1")]
+struct WireExposed {
+    /// The version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    schema_version: u32,
+    /// The hosts, in the order of the stack file.
+    hosts: Vec<WireHost>,
+}
+
+/// What one host lets in, and through.
+#[derive(Serialize, JsonSchema)]
+struct WireHost {
+    /// Its name.
+    name: String,
+    /// False where a limit ended the search, so that there may be more.
+    complete: bool,
+    /// It has no chain on the forward hook: whatever it routes passes.
+    unfiltered_forwarding: bool,
+    /// One for each group of ports that the same packets reach. Ports that nobody reaches are left out.
+    exposed: Vec<WireRow>,
+}
+
+/// Ports, and who reaches them.
+#[derive(Serialize, JsonSchema)]
+struct WireRow {
+    /// `input` (the host itself) or `forward` (through it).
+    way: String,
+    /// `tcp`, `udp`, `echo-request`, or `other`.
+    protocol: String,
+    /// Ports; of `other`, protocol numbers; of `echo-request`, none.
+    ports: Vec<WireRange>,
+    /// Who reaches them by IPv4; nobody where it is empty.
+    ipv4: Vec<WireWho>,
+    /// Who reaches them by IPv6.
+    ipv6: Vec<WireWho>,
+}
+
+/// Numbers, both ends included.
+#[derive(Serialize, JsonSchema)]
+struct WireRange {
+    /// The lowest.
+    first: u16,
+    /// The highest.
+    last: u16,
+}
+
+/// Packets that one rule lets through.
+#[derive(Serialize, JsonSchema)]
+struct WireWho {
+    /// `anyone`, prefixes and ranges, or `anyone but` such.
+    sources: String,
+    /// The interfaces they come in by; empty for any.
+    interfaces: String,
+    /// Destination addresses; empty for any of the host.
+    destinations: String,
+    /// Where they are translated to; empty where they aren't.
+    translated_to: String,
+    /// What else decides, such as a rate limit.
+    conditions: Vec<String>,
+    /// The rule or policy that lets them through.
+    rule: String,
+    /// Its file.
+    file: String,
+    /// Its line, from 1; 0 where there is none.
+    line: u32,
+}
+
+/// The answer in a format.
+pub fn render(hosts: &[HostRows], format: AnswerFormat, style: Style) -> String {
+    match format {
+        AnswerFormat::Human => human(hosts, style),
+        AnswerFormat::Json => {
+            let wire = WireExposed { schema_version: 1, hosts: hosts.iter().map(wire_host).collect() };
+            // Strings, numbers and lists always serialize.
+            let text = serde_json::to_string_pretty(&wire).unwrap_or_default();
+            format!("{text}\n")
+        }
+        AnswerFormat::Markdown => markdown(hosts),
+    }
+}
+
+fn wire_host(host: &HostRows) -> WireHost {
+    WireHost {
+        name: host.name.clone(),
+        complete: host.complete,
+        unfiltered_forwarding: host.open_forward,
+        exposed: host.rows.iter().map(wire_row).collect(),
+    }
+}
+
+fn wire_row(row: &Row) -> WireRow {
+    let number = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
+    let ports = row.ports.iter().map(|&(first, last)| WireRange { first: number(first), last: number(last) });
+    WireRow {
+        way: match row.way {
+            Way::Input => "input",
+            Way::Forward => "forward",
+        }
+        .to_owned(),
+        protocol: match row.kind {
+            Kind::Tcp => "tcp",
+            Kind::Udp => "udp",
+            Kind::Echo => "echo-request",
+            Kind::Other => "other",
+        }
+        .to_owned(),
+        ports: if row.kind == Kind::Echo { Vec::new() } else { ports.collect() },
+        ipv4: row.ipv4.iter().map(wire_who).collect(),
+        ipv6: row.ipv6.iter().map(wire_who).collect(),
+    }
+}
+
+fn wire_who(who: &Who) -> WireWho {
+    WireWho {
+        sources: who.sources.clone(),
+        interfaces: who.interfaces.clone(),
+        destinations: who.destinations.clone(),
+        translated_to: who.translated.clone(),
+        conditions: who.conditions.clone(),
+        rule: who.rule.clone(),
+        file: who.file.clone(),
+        line: who.line,
+    }
+}
+
+/// What a row is about: `tcp/22`, `tcp/80,443`, `ping`, `other protocols`.
+fn subject(row: &Row) -> String {
+    let ranges = |word: &str, all: (u128, u128)| {
+        if row.ports == [all] {
+            return word.to_owned();
+        }
+        let range =
+            |&(low, high): &(u128, u128)| if low == high { low.to_string() } else { format!("{low}-{high}") };
+        let shown: Vec<String> = row.ports.iter().take(MOST_RANGES).map(range).collect();
+        let more = if row.ports.len() > MOST_RANGES { ",…" } else { "" };
+        format!("{word}/{}{more}", shown.join(","))
+    };
+    match row.kind {
+        Kind::Tcp => ranges("tcp", (0, 65_535)),
+        Kind::Udp => ranges("udp", (0, 65_535)),
+        Kind::Echo => "ping".to_owned(),
+        Kind::Other => ranges("protocol", (0, 255)).replace("protocol/", "protocols "),
+    }
+}
+
+/// One line for each who, without its rule.
+fn words(all: &[Who]) -> Vec<String> {
+    if all.is_empty() {
+        return vec!["nobody".to_owned()];
+    }
+    let line = |who: &Who| {
+        let mut text = who.sources.clone();
+        for (word, part) in
+            [(" by ", &who.interfaces), (" to ", &who.destinations), (" as ", &who.translated)]
+        {
+            if !part.is_empty() {
+                text.push_str(word);
+                text.push_str(part);
+            }
+        }
+        if !who.conditions.is_empty() {
+            text.push_str(&format!(" if {}", who.conditions.join(" and ")));
+        }
+        text
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for text in all.iter().map(line) {
+        if !lines.contains(&text) {
+            lines.push(text);
+        }
+    }
+    lines
+}
+
+/// The rules of a row with their places, each once.
+fn rules(row: &Row) -> Vec<String> {
+    let mut lines = Vec::new();
+    for who in row.ipv4.iter().chain(&row.ipv6) {
+        let line = match who.line {
+            0 => who.rule.clone(),
+            line => format!("{}:{line}  {}", who.file, clip(&who.rule, LONGEST_RULE)),
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn heading(way: Way) -> &'static str {
+    match way {
+        Way::Input => "reaches the host",
+        Way::Forward => "passes through it",
+    }
+}
+
+fn human(hosts: &[HostRows], style: Style) -> String {
+    let paint = |text: &str, ansi: Ansi| match style {
+        Style::Plain => text.to_owned(),
+        Style::Color => format!("{ansi}{text}{ansi:#}"),
+    };
+    let bold = Ansi::new().bold();
+    let dim = Ansi::new().dimmed();
+    let mut out = String::new();
+    for (index, host) in hosts.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        push(&mut out, format_args!("{}\n", paint(&one_line(&host.name), bold)));
+        for way in [Way::Input, Way::Forward] {
+            let rows: Vec<&Row> = host.rows.iter().filter(|row| row.way == way).collect();
+            if rows.is_empty() {
+                if way == Way::Input {
+                    out.push_str("  nothing new reaches the host\n");
+                }
+                continue;
+            }
+            let lefts: Vec<String> = rows.iter().map(|row| subject(row)).collect();
+            let left = lefts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(10);
+            let middle = rows
+                .iter()
+                .flat_map(|row| words(&row.ipv4))
+                .map(|text| text.chars().count())
+                .max()
+                .unwrap_or(0);
+            let middle = middle.clamp(12, 48);
+            push(&mut out, format_args!("\n  {}\n", paint(heading(way), bold)));
+            push(&mut out, format_args!("  {:left$}  {:middle$}  IPv6\n", "", "IPv4"));
+            for (row, subject) in rows.iter().zip(&lefts) {
+                let (ipv4, ipv6) = (words(&row.ipv4), words(&row.ipv6));
+                for line in 0..ipv4.len().max(ipv6.len()) {
+                    let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
+                    let first = if line == 0 { subject.as_str() } else { "" };
+                    let text = format!("  {:left$}  {:middle$}  {}", first, cell(&ipv4), cell(&ipv6));
+                    let anyone = row.way == Way::Input && text.contains("anyone");
+                    let ansi = if anyone {
+                        Ansi::new().fg_color(Some(AnsiColor::Yellow.into()))
+                    } else {
+                        Ansi::new()
+                    };
+                    push(&mut out, format_args!("{}\n", paint(text.trim_end(), ansi)));
+                }
+                for rule in rules(row) {
+                    push(&mut out, format_args!("  {:left$}    {}\n", "", paint(&rule, dim)));
+                }
+            }
+        }
+        notes(host, &mut out);
+    }
+    out
+}
+
+fn notes(host: &HostRows, out: &mut String) {
+    if host.open_forward {
+        out.push_str("\n  no chain on the forward hook: if this host routes, everything passes through it\n");
+    }
+    if !host.complete {
+        out.push_str("\n  not complete: the search ended at its limit, so there may be more\n");
+    }
+}
+
+fn markdown(hosts: &[HostRows]) -> String {
+    let cell = |lines: &[String]| {
+        let all: Vec<String> =
+            lines.iter().map(|line| line.replace('|', "\\|").replace('<', "&lt;")).collect();
+        all.join("<br>")
+    };
+    let mut out = String::new();
+    for host in hosts {
+        push(&mut out, format_args!("## {}\n", one_line(&host.name)));
+        for way in [Way::Input, Way::Forward] {
+            let rows: Vec<&Row> = host.rows.iter().filter(|row| row.way == way).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            push(&mut out, format_args!("\n| {} | IPv4 | IPv6 | rule |\n|---|---|---|---|\n", heading(way)));
+            for row in rows {
+                let (ipv4, ipv6) = (cell(&words(&row.ipv4)), cell(&words(&row.ipv6)));
+                let places: Vec<String> = rules(row);
+                push(&mut out, format_args!("| {} | {ipv4} | {ipv6} | {} |\n", subject(row), cell(&places)));
+            }
+        }
+        notes(host, &mut out);
+        out.push('\n');
+    }
+    out
+}
+
+/// Appends to a string, which can't fail.
+fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(what);
+}
