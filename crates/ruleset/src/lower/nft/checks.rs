@@ -231,10 +231,10 @@ fn check_hooks(
     for from in order {
         let own = reached.get(from.0 as usize).copied().unwrap_or(0);
         for (to, _) in edges.get(from.0 as usize).into_iter().flatten() {
-            if !cut.contains(&(*from, *to)) {
-                if let Some(slot) = reached.get_mut(to.0 as usize) {
-                    *slot |= own;
-                }
+            if !cut.contains(&(*from, *to))
+                && let Some(slot) = reached.get_mut(to.0 as usize)
+            {
+                *slot |= own;
             }
         }
     }
@@ -317,10 +317,10 @@ fn cut_edges(ruleset: &mut Ruleset, atoms: &mut AtomTable, scope: &str, cut: &BT
         for statement in chain.rules.iter_mut().flat_map(|rule| rule.statements.iter_mut()) {
             match statement {
                 Statement::Verdict(verdict) => {
-                    if let Verdict::Jump(to) | Verdict::Goto(to) = verdict {
-                        if cut.contains(&(from, *to)) {
-                            *verdict = opaque();
-                        }
+                    if let Verdict::Jump(to) | Verdict::Goto(to) = verdict
+                        && cut.contains(&(from, *to))
+                    {
+                        *verdict = opaque();
                     }
                 }
                 Statement::VerdictMap { map, .. } => {

@@ -55,15 +55,15 @@ impl<'a> Lowerer<'a, '_> {
                 "remove the statement",
             );
         }
-        if let ExprKind::Meta("broute") = target.kind {
-            if cx.protocols.family != Family::Bridge || cx.hook.is_some_and(|hook| hook != Hook::Prerouting) {
-                return invalid(
-                    "wrong-hook",
-                    target.span,
-                    "`meta broute` can be set on the prerouting hook of bridge tables only",
-                    "move the rule there",
-                );
-            }
+        if let ExprKind::Meta("broute") = target.kind
+            && (cx.protocols.family != Family::Bridge || cx.hook.is_some_and(|hook| hook != Hook::Prerouting))
+        {
+            return invalid(
+                "wrong-hook",
+                target.span,
+                "`meta broute` can be set on the prerouting hook of bridge tables only",
+                "move the rule there",
+            );
         }
         let Some(found) = selector(target, &cx.site())? else {
             return invalid(

@@ -52,12 +52,12 @@ impl<'a> Lowerer<'a, '_> {
         };
         let negated = negated || test.op == Operator::Not;
         self.warn_about_flags(test, &left, &values);
-        if let (Some(field), Values::Plain(ranges)) = (loopback_field(test, &left), &values) {
-            if ranges.as_slice() == [(ARPHRD_LOOPBACK, ARPHRD_LOOPBACK)] {
-                let InterfaceName(lo) = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE);
-                cx.out.push(range_test(field, signed(field, IntervalSet::single(lo), negated)));
-                return Ok(());
-            }
+        if let (Some(field), Values::Plain(ranges)) = (loopback_field(test, &left), &values)
+            && ranges.as_slice() == [(ARPHRD_LOOPBACK, ARPHRD_LOOPBACK)]
+        {
+            let InterfaceName(lo) = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE);
+            cx.out.push(range_test(field, signed(field, IntervalSet::single(lo), negated)));
+            return Ok(());
         }
         let Place::Field { field, mask } = left.selector.place else {
             self.atom_test(cx, test, &left, &values, negated);
@@ -83,12 +83,14 @@ impl<'a> Lowerer<'a, '_> {
             if cx.protocols.implies(*field, set) {
                 return Ok(());
             }
-            if left.selector.ty == Type::NfProto && exact && !negated {
-                if let (Known::One(known), [(other, _)]) = (cx.protocols.network, set.ranges()) {
-                    // Says that they conflict.
-                    if known != *other {
-                        cx.protocols.require_network(*other, test.left.span, &mut Vec::new())?;
-                    }
+            if left.selector.ty == Type::NfProto
+                && exact
+                && !negated
+                && let (Known::One(known), [(other, _)]) = (cx.protocols.network, set.ranges())
+            {
+                // Says that they conflict.
+                if known != *other {
+                    cx.protocols.require_network(*other, test.left.span, &mut Vec::new())?;
                 }
             }
             if exact && !negated {
@@ -101,10 +103,10 @@ impl<'a> Lowerer<'a, '_> {
 
     /// Takes note of a test of the type of the frame.
     fn frame_known(&mut self, cx: &mut RuleContext, ranges: &[(u128, u128)], negated: bool) {
-        if let ([(low, high)], false) = (ranges, negated) {
-            if low == high {
-                cx.protocols.frame = Some(*low);
-            }
+        if let ([(low, high)], false) = (ranges, negated)
+            && low == high
+        {
+            cx.protocols.frame = Some(*low);
         }
     }
 
@@ -118,15 +120,15 @@ impl<'a> Lowerer<'a, '_> {
                 "use `==`, `!=` or a set",
             );
         }
-        if let ExprKind::SetRef(name) = &test.right.resolved().kind {
-            if self.has_constant(cx, &test.left)? {
-                // The set is asked for keys of which a part is fixed.
-                self.set_info(cx.table, name, test.right.span)?;
-                self.require_all(cx, &test.left)?;
-                let atom = self.membership(cx.table, &test.left, name);
-                cx.out.push(Statement::Test(Test::Atom { atom, negated }));
-                return Ok(());
-            }
+        if let ExprKind::SetRef(name) = &test.right.resolved().kind
+            && self.has_constant(cx, &test.left)?
+        {
+            // The set is asked for keys of which a part is fixed.
+            self.set_info(cx.table, name, test.right.span)?;
+            self.require_all(cx, &test.left)?;
+            let atom = self.membership(cx.table, &test.left, name);
+            cx.out.push(Statement::Test(Test::Atom { atom, negated }));
+            return Ok(());
         }
         let key = self.key(cx, &test.left)?;
         let statement = match &test.right.resolved().kind {

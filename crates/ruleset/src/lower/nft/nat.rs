@@ -240,17 +240,18 @@ impl<'a> Lowerer<'a, '_> {
         let Some(left) = cx.left_widened(expr, want.bits)? else { return Ok(None) };
         cx.require(left.selector.need, expr.span)?;
         let plain_type = !matches!(left.selector.ty, Type::CtState | Type::EtherType);
-        if let Place::Field { field, mask: u128::MAX } = left.selector.place {
-            if left.linear.shift == 0 && plain_type {
-                let mask = left.linear.and;
-                let terms: SmallVec<[(Field, u128); 2]> =
-                    if mask == 0 { SmallVec::new() } else { smallvec![(field, mask)] };
-                return Ok(Some(if terms.is_empty() {
-                    Value::Const(left.linear.xor)
-                } else {
-                    Value::Mix { terms, xor: left.linear.xor }
-                }));
-            }
+        if let Place::Field { field, mask: u128::MAX } = left.selector.place
+            && left.linear.shift == 0
+            && plain_type
+        {
+            let mask = left.linear.and;
+            let terms: SmallVec<[(Field, u128); 2]> =
+                if mask == 0 { SmallVec::new() } else { smallvec![(field, mask)] };
+            return Ok(Some(if terms.is_empty() {
+                Value::Const(left.linear.xor)
+            } else {
+                Value::Mix { terms, xor: left.linear.xor }
+            }));
         }
         Ok(Some(self.any_value(expr, want)))
     }

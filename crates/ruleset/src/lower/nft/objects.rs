@@ -27,17 +27,17 @@ pub(super) fn check(object: &Object, family: Family) -> Option<Diagnostic> {
     let refuse = |message: String, help: &str| {
         Some(Diagnostic::error("bad-object", message).at(object.span, "").help(help))
     };
-    if let (Some(l3proto), Family::Ip | Family::Ip6) = (setting("l3proto"), family) {
-        if l3proto != family_name(family) {
-            return refuse(
-                format!(
-                    "`{}` is for {l3proto}, but its table is of the family {}",
-                    object.name.text,
-                    family_name(family)
-                ),
-                "use the family of the table, or move it to an inet table",
-            );
-        }
+    if let (Some(l3proto), Family::Ip | Family::Ip6) = (setting("l3proto"), family)
+        && l3proto != family_name(family)
+    {
+        return refuse(
+            format!(
+                "`{}` is for {l3proto}, but its table is of the family {}",
+                object.name.text,
+                family_name(family)
+            ),
+            "use the family of the table, or move it to an inet table",
+        );
     }
     match object.kind {
         ObjectKind::CtExpectation => {

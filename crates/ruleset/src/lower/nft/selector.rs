@@ -339,14 +339,15 @@ fn tunnelled(inner: &Inner, site: &Site, span: Span) -> Result<Selector, Box<Dia
     };
     check_tunnel(inner.tunnel, site, span)?;
     let read = selector(&inner.expr, &Site { network: Known::Any, transport: Known::Any, ..*site })?;
-    if let ExprKind::Payload(field) = &inner.expr.resolved().kind {
-        if inner.tunnel == "gre" && matches!(field.protocol, "ether" | "vlan") {
-            return Err(Box::new(
-                Diagnostic::error("no-protocol", "a GRE tunnel carries no Ethernet header")
-                    .at(span, "")
-                    .help("use `gretap` for Ethernet over GRE"),
-            ));
-        }
+    if let ExprKind::Payload(field) = &inner.expr.resolved().kind
+        && inner.tunnel == "gre"
+        && matches!(field.protocol, "ether" | "vlan")
+    {
+        return Err(Box::new(
+            Diagnostic::error("no-protocol", "a GRE tunnel carries no Ethernet header")
+                .at(span, "")
+                .help("use `gretap` for Ethernet over GRE"),
+        ));
     }
     let (ty, bits) = read.map_or((Type::Integer, 128), |read| (read.ty, read.bits));
     Ok(Selector::unknown("tunnel", ty, bits, need))

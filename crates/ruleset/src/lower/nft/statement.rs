@@ -315,16 +315,16 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     fn reject_family(&mut self, cx: &mut RuleContext, wanted: u128, span: Span) -> Result<(), Fail> {
-        if let Known::One(known) = cx.protocols.network {
-            if known != wanted {
-                let name = if wanted == 2 { "icmp" } else { "icmpv6" };
-                return invalid(
-                    "conflicting-protocols",
-                    span,
-                    format!("an {name} error can't answer a packet of {}", network_name(known)),
-                    "use `reject`, which picks the right one",
-                );
-            }
+        if let Known::One(known) = cx.protocols.network
+            && known != wanted
+        {
+            let name = if wanted == 2 { "icmp" } else { "icmpv6" };
+            return invalid(
+                "conflicting-protocols",
+                span,
+                format!("an {name} error can't answer a packet of {}", network_name(known)),
+                "use `reject`, which picks the right one",
+            );
         }
         cx.protocols.require_network(wanted, span, &mut cx.out)?;
         Ok(())

@@ -4,6 +4,7 @@ use super::names;
 
 /// The type of an expression: it says how words and numbers beside it are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "the fields of packets are called so: ICMP type, EtherType")]
 pub(super) enum Type {
     Integer,
     Text,

@@ -296,10 +296,8 @@ fn from_word(word: &str, want: Want, place: Span) -> Result<u128, Fail> {
     }
     match want.ty {
         // The machine that loads the rules knows these names; the model keeps them as text.
-        Type::User | Type::Group | Type::Realm | Type::DeviceGroup | Type::CtLabel => {
-            if is_identifier(word) {
-                return Err(Fail::Unmodelled);
-            }
+        Type::User | Type::Group | Type::Realm | Type::DeviceGroup | Type::CtLabel if is_identifier(word) => {
+            return Err(Fail::Unmodelled);
         }
         _ => {}
     }
