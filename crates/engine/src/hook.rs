@@ -4,7 +4,7 @@ use crate::condition::{Around, around, fails_everywhere, holds, loss};
 use crate::flow::{Flow, Origin};
 use crate::index::{Index, WORTH_AN_INDEX};
 use crate::lookup::Tables;
-use crate::translate::Translated;
+use crate::translate::{Translated, learn_type};
 use firewarden_packet::{Dim, Field, Point, ct_state};
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::ir::{
@@ -404,8 +404,16 @@ impl<'r> Engine<'r> {
                 Statement::Assign { field, value } => {
                     let before = walk.flow.clone();
                     let Some(origin) = self.value(*field, value, walk.flow) else { return Verdict::Continue };
+                    if needs_tracking(*field) {
+                        // Without a connection there is nothing to write to; the rule goes on (nft_ct_set_eval).
+                        walk.flow.hold(Field::CT_STATE);
+                        if untracked_field(*field, walk.flow.now()) {
+                            continue;
+                        }
+                    }
                     walk.keep(before);
                     walk.flow.put(*field, origin);
+                    learn_type(*field, walk.flow, around);
                     walk.steps.push(Step { rule: at, kind: StepKind::Wrote(*field) });
                 }
                 Statement::Nat(nat) => {
@@ -420,9 +428,15 @@ impl<'r> Engine<'r> {
                     }
                 }
                 Statement::Notrack => {
-                    if walk.flow.tracked_later.is_some() {
+                    // Only for packets that have no connection; they read as untracked at once (nft_notrack_eval).
+                    walk.flow.hold(Field::CT_STATE);
+                    if walk.flow.now().get(Field::CT_STATE) == ct_state::INVALID {
                         walk.keep(walk.flow.clone());
-                        walk.flow.tracked_later = Some(Origin::constant(ct_state::UNTRACKED));
+                        let untracked = Origin::constant(ct_state::UNTRACKED);
+                        walk.flow.put(Field::CT_STATE, untracked.clone());
+                        if walk.flow.tracked_later.is_some() {
+                            walk.flow.tracked_later = Some(untracked);
+                        }
                         walk.steps.push(Step { rule: at, kind: StepKind::Untracked });
                     }
                 }

@@ -83,14 +83,19 @@ impl Engine<'_> {
             flow.set_bits(Field::CT_STATUS, bit);
         }
         match nat.direction {
-            NatDirection::Source => flow.source_done = true,
+            NatDirection::Source => {
+                flow.source_done = true;
+                if !matches!(nat.address, NatAddress::Keep) {
+                    learn_type(Field::SADDR, flow, around);
+                }
+            }
             NatDirection::Destination => {
                 flow.destination_done = true;
                 if nat.address == NatAddress::ThisHost {
                     flow.redirected = true;
                     flow.put_value(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
                 } else if !matches!(nat.address, NatAddress::Keep) {
-                    learn_destination_type(flow, around, nfproto);
+                    learn_type(Field::DADDR, flow, around);
                 }
             }
         }
@@ -145,11 +150,17 @@ fn interface_address(
     }
 }
 
-/// Sets the destination's type for the present destination, as far as the host's addresses are known.
-fn learn_destination_type(flow: &mut Flow<'_>, around: &dyn Surroundings, nfproto: u128) {
-    if let Some((kind, (low, high))) = around.address_type(nfproto, flow.now().get(Field::DADDR)) {
-        flow.restrict(Field::DADDR, Dim::Range(low, high));
-        flow.put_value(Field::FIB_DADDR_TYPE, kind);
+/// After an address was written: its type in the routing table, as far as the host's addresses are known.
+pub(crate) fn learn_type(written: Field, flow: &mut Flow<'_>, around: &dyn Surroundings) {
+    let of_type = match written {
+        Field::SADDR => Field::FIB_SADDR_TYPE,
+        Field::DADDR => Field::FIB_DADDR_TYPE,
+        _ => return,
+    };
+    let nfproto = flow.now().get(Field::NFPROTO);
+    if let Some((kind, (low, high))) = around.address_type(nfproto, flow.now().get(written)) {
+        flow.restrict(written, Dim::Range(low, high));
+        flow.put_value(of_type, kind);
     }
 }
 
@@ -171,7 +182,7 @@ impl Flow<'_> {
         self.put(address, end.address);
         self.put(port, end.port);
         if address == Field::DADDR {
-            learn_destination_type(self, around, self.now().get(Field::NFPROTO));
+            learn_type(Field::DADDR, self, around);
         }
     }
 }

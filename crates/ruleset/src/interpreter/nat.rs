@@ -109,6 +109,9 @@ pub(super) fn follow_connection(hook: Hook, walk: &mut Walk, around: &dyn Surrou
         let (address, port) = fields_of(direction);
         walk.now.set(address, end.address);
         walk.now.set(port, end.port);
-        learn_types(address, walk, around);
+        // Nobody asks for the type of a source that is put back in postrouting.
+        if direction == NatDirection::Destination {
+            learn_types(address, walk, around);
+        }
     }
 }
