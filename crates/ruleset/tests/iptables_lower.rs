@@ -131,6 +131,7 @@ fn atoms_and_their_negation() {
     );
     input("-m ttl --ttl-lt 5 -j NFQUEUE --queue-num 3", &["ip ttl 0-4; verdict <-j NFQUEUE --queue-num 3>"]);
     input("-s foo.example.com -j DROP", &["<--source foo.example.com>; drop"]);
+    input("-p esp -m esp --espspi : -j DROP", &["meta l4proto 50; drop"]);
     input("-m addrtype --dst-type LOCAL,BROADCAST -j DROP", &["fib daddr type local-broadcast; drop"]);
     input("-m tos --tos 0x10 -j DROP", &["ip dscp 4; ip ecn 0; drop"]);
 }

@@ -109,6 +109,16 @@ impl Lowerer<'_, '_> {
             if option.name() == "suppl-groups" {
                 continue;
             }
+            // All security parameter indexes: IPv4 has nothing left to ask (IPv6: whether there is such a header).
+            let spi = option.name().ends_with("spi") && !(module == "ah" && context.v6());
+            if spi
+                && args::range(&context.value(option), u64::from(u32::MAX)) == Some((0, u64::from(u32::MAX)))
+            {
+                if option.negated {
+                    context.never();
+                }
+                continue;
+            }
             let mut text = format!("-m {module} {}", context.option_text(option, false));
             if supplementary && option.name() == "gid-owner" {
                 text.push_str(" --suppl-groups");

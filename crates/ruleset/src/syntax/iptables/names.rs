@@ -127,7 +127,7 @@ pub(crate) fn protocol(name: &str) -> Option<u8> {
         ("udplite", 136),
         ("mobility-header", 135),
     ];
-    if name.eq_ignore_ascii_case("ipv6-mh") {
+    if name.eq_ignore_ascii_case("ipv6-mh") || name.eq_ignore_ascii_case("mh") {
         return Some(135);
     }
     NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, number)| number)
