@@ -1,17 +1,21 @@
 //! Intents and the questions asked of rulesets: check, exposure, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them; [`check`](check()) answers them.
+//! a claim about what becomes of them; [`check`](check()) answers them. [`exposed`](exposed()) and [`trace`](trace()) need only a ruleset.
 
 pub mod address;
 mod check;
+mod exposed;
 pub mod intent;
 mod located;
 mod managers;
 pub mod stack;
 mod suggest;
+mod trace;
 
 pub use check::{CheckOptions, Checked, Disagreement, check, complete_hosts, single_host_stack};
+pub use exposed::{Access, ExposedService, Exposure, ExposureOptions, exposed};
 pub use located::{Located, Place};
 pub use managers::manager_of;
 pub use suggest::nearest;
+pub use trace::{Traced, trace, trace_stack};

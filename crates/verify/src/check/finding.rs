@@ -37,7 +37,7 @@ impl Teller<'_> {
     pub fn broken(&self, question: &Question, example: &Example) -> Result<Finding, Disagreement> {
         let confirmed = self.confirm(question, example)?;
         let diagnostic = self.diagnostic(question, example, &confirmed, Severity::Error);
-        Ok(self.finding(diagnostic, vec![self.witness(example, &confirmed, &[])], &confirmed, &[]))
+        Ok(self.finding(diagnostic, vec![self.witness(example, &confirmed, &[])], &confirmed, &[], None))
     }
 
     /// The finding of a breach that atoms decide.
@@ -51,19 +51,20 @@ impl Teller<'_> {
         let confirmed = self.confirm(question, breaks)?;
         let mut diagnostic = self.diagnostic(question, breaks, &confirmed, Severity::Warning);
         diagnostic.code = "intent-depends";
-        let names: Vec<String> = on.iter().map(|&field| quoted(&self.atom_text(field))).collect();
+        let names: Vec<String> = on.iter().map(|&field| self.atom_on_host(field)).collect();
         diagnostic.message =
             format!("{} depends on {}", quoted(&self.declared.intent.full_text()), names.join(" and "));
-        diagnostic.help = Some(match on.iter().find_map(|&field| self.assumption(field)) {
-            Some(line) => format!("if it is as it should be, write down `{line}`"),
-            None => "say by which interface the packets come in with `in: NAME`".to_owned(),
-        });
+        diagnostic.help =
+            Some(match self.telling(breaks, holds, on).find_map(|field| self.assumption(field, holds)) {
+                Some(line) => format!("if it is as it should be, write down `{line}`"),
+                None => "say by which interface the packets come in with `in: NAME`".to_owned(),
+            });
         let mut witnesses = vec![self.witness(breaks, &confirmed, on)];
         if let Some(example) = holds {
             let confirmed = self.confirm(question, example)?;
             witnesses.push(self.witness(example, &confirmed, on));
         }
-        Ok(self.finding(diagnostic, witnesses, &confirmed, on))
+        Ok(self.finding(diagnostic, witnesses, &confirmed, on, holds))
     }
 
     /// Has the interpreter repeat a witness.
@@ -140,7 +141,7 @@ impl Teller<'_> {
                 "flow-open",
                 match question.target {
                     Target::Host(index) => format!(
-                        "{intent} fails: {} lets {packet} in",
+                        "{intent} fails: {packet} reaches {}",
                         self.model.host(index).map_or("the host", |host| host.name.as_str())
                     ),
                     Target::Elsewhere => format!("{intent} fails: {packet} gets through"),
@@ -203,6 +204,7 @@ impl Teller<'_> {
         witnesses: Vec<Witness>,
         confirmed: &Confirmed,
         on: &[Field],
+        holds: Option<&Example>,
     ) -> Finding {
         let manager = confirmed
             .decides
@@ -214,7 +216,7 @@ impl Teller<'_> {
                 name: self.atom_name(field),
                 span: self.atom_span(field),
                 text: self.atom_text(field),
-                assumption: self.assumption(field),
+                assumption: self.assumption(field, holds),
             })
             .collect();
         Finding { diagnostic, witnesses, manager, depends_on, assumptions: self.assumptions.clone() }
@@ -324,10 +326,35 @@ impl Teller<'_> {
         format!("{kind}#{number}")
     }
 
-    /// A line for the stack file that settles the atom.
-    fn assumption(&self, field: Field) -> Option<String> {
+    /// The atoms that differ between the two packets, then the others.
+    fn telling<'a>(
+        &self,
+        breaks: &'a Example,
+        holds: Option<&'a Example>,
+        on: &'a [Field],
+    ) -> impl Iterator<Item = Field> + 'a {
+        let differs = move |field: &Field| {
+            holds.is_some_and(|holds| holds.point.get(*field) != breaks.point.get(*field))
+        };
+        on.iter().copied().filter(differs).chain(on.iter().copied().filter(move |field| !differs(field)))
+    }
+
+    /// The atom's text, and whose it is where there are several hosts.
+    fn atom_on_host(&self, field: Field) -> String {
+        let Some(info) = self.atoms.get(field) else { return String::new() };
+        let text = quoted(&info.text);
+        if self.model.hosts.len() > 1 { format!("{text} on {}", info.scope) } else { text }
+    }
+
+    /// A line for the stack file that settles the atom as in the packet for which the claim holds.
+    fn assumption(&self, field: Field, holds: Option<&Example>) -> Option<String> {
         let info = self.atoms.get(field).filter(|info| info.domain == (0, 1))?;
-        Some(format!("assume: [{{ atom: {:?}, is: true, owner: YOU, expires: YYYY-MM-DD }}]", info.text))
+        let value = holds.is_none_or(|example| example.point.get(field) != 0);
+        let host = if self.model.hosts.len() > 1 { format!("host: {}, ", info.scope) } else { String::new() };
+        Some(format!(
+            "assume: [{{ atom: {:?}, {host}is: {value}, owner: YOU, expires: YYYY-MM-DD }}]",
+            info.text
+        ))
     }
 
     /// The rule that an atom stands in. O(rules).
@@ -399,6 +426,14 @@ pub(crate) fn steps(trip: &Trip, hosts: &[Host], sources: &SourceMap, decides: O
     for (index, happening) in trip.happenings.iter().enumerate() {
         let Some(host) = hosts.get(happening.host.0) else { continue };
         let rule = happening.event.rule;
+        let before = index.checked_sub(1).and_then(|at| trip.happenings.get(at));
+        let translated = before.is_some_and(|before| {
+            before.event.rule == rule && matches!(before.event.what, What::Translated(..))
+        });
+        if translated && happening.event.what == What::Accepted && decides != Some(index) {
+            // A translation accepts by itself: that goes without saying.
+            continue;
+        }
         let span = rule_span(&host.ruleset, rule);
         let text = match host.ruleset.rule(rule) {
             Some(rule) => rule_text(sources, rule.span),

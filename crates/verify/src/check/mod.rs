@@ -9,9 +9,10 @@ mod route;
 
 pub use model::{complete_hosts, single_host_stack};
 
-pub(crate) use advice::{at_line, rule_text, table_and_chain};
-pub(crate) use finding::steps;
-pub(crate) use replay::{Ending, Replay, Trip};
+pub(crate) use finding::{ending_text, rule_span as finding_rule_span, steps};
+pub(crate) use model::{Model, loopback};
+pub(crate) use replay::{Ending, Happening, Replay, Trip};
+pub(crate) use route::path_of;
 
 use crate::address::Family;
 use crate::intent::{Claim, Expectation, Question, Resolved, Target, conflicts, questions, resolve};
@@ -20,7 +21,6 @@ use finding::Teller;
 use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, SourceMap, Verdict};
 use firewarden_network::{Host, Network};
 use firewarden_packet::{AtomTable, Field, InterfaceName};
-use model::Model;
 use prove::{Answer, Budget, Prover};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

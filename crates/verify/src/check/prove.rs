@@ -391,7 +391,11 @@ impl Prover<'_> {
             // 198.51.100.7 and its neighbour outside of the documentation block.
             &[0xC633_6407, 0xC633_6507, 0x0808_0808]
         } else {
-            &[0x2001_0db8_0000_0000_0000_0000_0000_0007, 0x2001_4860_4860_0000_0000_0000_0000_8888]
+            &[
+                0x2001_0db8_0000_0000_0000_0000_0000_0007,
+                0x2001_4860_4860_0000_0000_0000_0000_8888,
+                0x2001_0db9 << 96 | 7,
+            ]
         };
         if let Some(source) = piece.get(Field::SADDR) {
             let fitting = candidates.iter().find(|&&value| source.contains(value));

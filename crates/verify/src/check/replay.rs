@@ -6,11 +6,9 @@
 use super::model::loopback;
 use super::prove::Breach;
 use firewarden_network::{Host, HostId, Path, Via};
-use firewarden_packet::{AtomTable, Field, InterfaceName, Point, ct_state, fib_type, tcp_flag};
+use firewarden_packet::{AtomTable, Field, InterfaceName, Point, ct_state, ct_status, fib_type, tcp_flag};
 use firewarden_ruleset::Surroundings;
-use firewarden_ruleset::interpreter::{
-    End, Event, Interpreter, Outcome as HookOutcome, Translation, Walk, What,
-};
+use firewarden_ruleset::interpreter::{End, Event, Interpreter, Outcome as HookOutcome, Translation, Walk};
 use firewarden_ruleset::ir::{Hook, RejectWith};
 
 /// Where a packet ended.
@@ -46,6 +44,13 @@ pub(crate) struct Trip {
     hops: Vec<Hop>,
 }
 
+impl Trip {
+    /// A trip that was made by other means.
+    pub fn made(ending: Ending, happenings: Vec<Happening>, last: Point) -> Trip {
+        Trip { ending, happenings, before_last: last.clone(), last, hops: Vec::new() }
+    }
+}
+
 /// What the first packet left behind on a host.
 #[derive(Clone, Debug)]
 struct Hop {
@@ -56,6 +61,7 @@ struct Hop {
     exit: (End, End),
     state: u128,
     mark: u128,
+    status: u128,
     input: u128,
     output: u128,
 }
@@ -237,6 +243,8 @@ fn later_packet(mut now: Point, hop: &Hop, reply: bool) -> Walk {
         };
         now.set(Field::CT_STATE, ct_state::ESTABLISHED);
         now.set(Field::CT_MARK, hop.mark);
+        let seen = ct_status::SEEN_REPLY | ct_status::ASSURED | ct_status::CONFIRMED;
+        now.set(Field::CT_STATUS, hop.status | seen);
         now.set(Field::CT_ORIGINAL_SADDR, hop.entry.0.address);
         now.set(Field::CT_ORIGINAL_SPORT, hop.entry.0.port);
         now.set(Field::CT_ORIGINAL_DADDR, hop.entry.1.address);
@@ -367,6 +375,7 @@ impl Traveller<'_, '_> {
             exit: self.ends(),
             state: now.get(Field::CT_STATE),
             mark: now.get(Field::CT_MARK),
+            status: now.get(Field::CT_STATUS),
             input: now.get(Field::IIFNAME),
             output: now.get(Field::OIFNAME),
         };
@@ -446,12 +455,5 @@ impl Traveller<'_, '_> {
         }
         self.record(id, Way::Through, entry, middle);
         None
-    }
-}
-
-impl Happening {
-    /// True for what ends a base chain.
-    pub fn is_final(&self) -> bool {
-        matches!(self.event.what, What::Accepted | What::Dropped | What::Rejected(_) | What::Policy(_))
     }
 }

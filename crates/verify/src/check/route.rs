@@ -89,6 +89,13 @@ fn explicit(model: &Model<'_>, question: &Question, via: &[usize], from: u128, t
     Path { source: source_host(question.origin), via, input: None }
 }
 
+/// The way of one packet, from its addresses.
+pub(crate) fn path_of(model: &Model<'_>, family: Family, from: u128, to: u128) -> Path {
+    let owner = model.hosts.iter().position(|host| host.own(family.nfproto()).contains(from));
+    let origin = owner.map_or(Origin::Outside, Origin::Host);
+    Router::new(model, family).path(origin, from, to, Target::Elsewhere)
+}
+
 struct Router<'r> {
     model: &'r Model<'r>,
     nfproto: u128,
