@@ -229,11 +229,11 @@ impl Walk<'_> {
     }
 
     fn key(&mut self, node: &Node<'_>) -> Element {
-        if let Some(("elem", body)) = node.single() {
-            if let Some(value) = body.get("val") {
-                let key = union(self.expr(value));
-                return Element { span: node.span, key, data: None, options: self.element_options(body) };
-            }
+        if let Some(("elem", body)) = node.single()
+            && let Some(value) = body.get("val")
+        {
+            let key = union(self.expr(value));
+            return Element { span: node.span, key, data: None, options: self.element_options(body) };
         }
         Element { span: node.span, key: union(self.expr(node)), data: None, options: None }
     }
@@ -284,10 +284,10 @@ fn literal(text: &str) -> ExprKind {
         return ExprKind::Wildcard;
     }
     let first = text.as_bytes().first().copied().unwrap_or(0);
-    if first.is_ascii_digit() {
-        if let Some(address) = lexer::parse_ipv4(text) {
-            return ExprKind::Ipv4(address);
-        }
+    if first.is_ascii_digit()
+        && let Some(address) = lexer::parse_ipv4(text)
+    {
+        return ExprKind::Ipv4(address);
     }
     if (first.is_ascii_hexdigit() || first == b':') && text.contains(':') {
         if let Some(address) = lexer::parse_mac(text) {

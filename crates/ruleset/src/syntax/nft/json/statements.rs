@@ -20,11 +20,11 @@ impl Walk<'_> {
 
     fn statement(&mut self, node: &Node<'_>, statements: &mut Vec<Statement>) {
         // A statement that nft can't print as JSON, an anonymous chain, comes as text in a string.
-        if let Some(source) = node.string() {
-            if let Some(found) = text::parse_statements(source, node.span) {
-                statements.extend(found);
-                return;
-            }
+        if let Some(source) = node.string()
+            && let Some(found) = text::parse_statements(source, node.span)
+        {
+            statements.extend(found);
+            return;
         }
         let kind = match node.single() {
             Some((key, body)) => self.statement_kind(key, body),
@@ -36,10 +36,10 @@ impl Walk<'_> {
 
     /// The statement of a key; `None` where it isn't known.
     pub(super) fn statement_kind(&mut self, key: &str, body: &Node<'_>) -> Option<StatementKind> {
-        if let Some(kind) = object_kind(key) {
-            if let Some(kind) = self.object_ref(kind, body) {
-                return Some(kind);
-            }
+        if let Some(kind) = object_kind(key)
+            && let Some(kind) = self.object_ref(kind, body)
+        {
+            return Some(kind);
         }
         Some(match key {
             "match" => StatementKind::Match(self.test(body)?),

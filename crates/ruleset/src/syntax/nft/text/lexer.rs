@@ -255,21 +255,23 @@ impl<'t> Lexer<'t> {
     /// Passes a comment; gives a token only for `# xt_name`.
     fn comment(&mut self, line_begins: bool) -> Option<Token> {
         let start = self.at;
+        let body = self.bytes.get(start + 1..).unwrap_or_default();
+        if body.starts_with(b" xt_") {
+            // Several may follow one another on a line, so the end of the line isn't looked for yet.
+            let name_end = self.run(start + 2, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let rest = self.bytes.get(name_end..).unwrap_or_default();
+            let ends = matches!(rest.first(), None | Some(b'\n' | b'\r'));
+            let listed = ends || rest.starts_with(b" counter packets") || rest.starts_with(b" # xt_");
+            if listed || (!line_begins && rest.starts_with(b" ")) {
+                return Some(self.until(Kind::XtComment, start, name_end));
+            }
+        }
         let end = self.line_end(start);
         let body = self.bytes.get(start + 1..end).unwrap_or_default();
         if let Some(digits) = body.strip_prefix(b" handle ") {
             let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
             if let Some(number) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
                 self.handle = Some((start as u32, number));
-            }
-        }
-        if body.starts_with(b" xt_") {
-            let name_end = self.run(start + 2, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            let rest = self.bytes.get(name_end..end).unwrap_or_default();
-            let listed =
-                rest.is_empty() || rest.starts_with(b" counter packets") || rest.starts_with(b" # xt_");
-            if listed || (!line_begins && rest.starts_with(b" ")) {
-                return Some(self.until(Kind::XtComment, start, name_end));
             }
         }
         self.at = end;
@@ -372,7 +374,15 @@ impl<'t> Lexer<'t> {
         if group > 4 || window.get(group) != Some(&b':') {
             return None;
         }
-        let run = window.iter().position(|&byte| !is_part(byte)).unwrap_or(window.len());
+        // No address has more than eight colons, nor three in a row.
+        let mut colons = 0;
+        let mut in_row = 0;
+        let ends = |&byte: &u8| {
+            in_row = if byte == b':' { in_row + 1 } else { 0 };
+            colons += u32::from(byte == b':');
+            !is_part(byte) || in_row > 2 || colons > 9
+        };
+        let run = window.iter().position(ends).unwrap_or(window.len());
         if window.get(run) == Some(&b'.') {
             let is_dotted = |byte: u8| byte.is_ascii_digit() || byte == b'.';
             let rest = window.get(run..).unwrap_or_default();

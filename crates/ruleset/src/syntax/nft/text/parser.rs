@@ -293,11 +293,11 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
 
     /// A time, in milliseconds: `1h30m`, or a number of seconds.
     pub(super) fn time(&mut self) -> Parsed<u64> {
-        if matches!(self.token.kind, Kind::Time | Kind::Number) {
-            if let Some(time) = lexer::parse_time(self.token_text()) {
-                self.bump();
-                return Ok(time);
-            }
+        if matches!(self.token.kind, Kind::Time | Kind::Number)
+            && let Some(time) = lexer::parse_time(self.token_text())
+        {
+            self.bump();
+            return Ok(time);
         }
         self.expected("a time such as `30s` or `1d2h`")
     }
@@ -550,15 +550,15 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
             return self.too_deep(value.span);
         }
         self.expect_end()?;
-        if verb == "define" {
-            if let Some(first) = self.context.defined_here(&name.text) {
-                let diagnostic =
-                    Diagnostic::error("redefinition", format!("variable `{}` is defined twice", name.text))
-                        .at(name.span, "defined again")
-                        .see(first.definition.name.span, "first defined here")
-                        .help("use `redefine`, or another name");
-                return self.fail(diagnostic);
-            }
+        if verb == "define"
+            && let Some(first) = self.context.defined_here(&name.text)
+        {
+            let diagnostic =
+                Diagnostic::error("redefinition", format!("variable `{}` is defined twice", name.text))
+                    .at(name.span, "defined again")
+                    .see(first.definition.name.span, "first defined here")
+                    .help("use `redefine`, or another name");
+            return self.fail(diagnostic);
         }
         let definition = Arc::new(Definition { name, value });
         let weight = weight.saturating_add(self.taken - taken);
