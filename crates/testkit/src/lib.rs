@@ -1,1 +1,12 @@
-//! Unpublished: generators, corpus access and the differential harness.
+//! Unpublished: generators of rulesets and packets, and the differential harness.
+//!
+//! Everything is a function of a seed: the same seed gives the same rulesets, packets and findings.
+
+pub mod coverage;
+pub mod differential;
+pub mod generate;
+pub mod host;
+pub mod load;
+pub mod minimise;
+pub mod packets;
+pub mod random;
