@@ -648,3 +648,42 @@ fn large_inputs_take_linear_time() {
     assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), count as usize);
     assert_eq!(ruleset.sets.iter().map(|set| set.elements.len()).sum::<usize>(), count as usize);
 }
+
+/// A text with everything in it, cut short and with bytes changed in every place: never a panic.
+#[test]
+fn damaged_texts_are_survived() {
+    let text = "\
+define net = { 10.0.0.0/8, 192.168.0.0/16 }
+table inet t {
+ set s { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 80-90, 1.1.1.1 . 22 }
+ }
+ map m { type inet_service : verdict; elements = { 22 : jump x, 80-90 : accept }
+ }
+ limit l { rate 10/second
+ }
+ chain x {
+  ip saddr $net tcp flags & (fin | syn) == syn meta mark set mark and 0xff or 0x10
+  iifname \"eth*\" ct state != { new, related } limit rate over 5/second drop
+  meta mark & 0xff >= 0x10 ct mark set (meta mark << 4) | 1
+ }
+ chain c { type nat hook prerouting priority dstnat + 5; policy accept;
+  ip saddr . tcp dport @s jump { ip daddr 1.1.1.1/32 meta l4proto tcp dnat to 10.0.0.1-10.0.0.9:80-90 }
+  tcp dport vmap @m
+  fib saddr . iif oif missing drop
+  dnat ip prefix to ip daddr map { 10.141.11.0/24 : 192.168.2.0/24 }
+  add @s { ip saddr . tcp dport timeout 5s }
+  limit name l log prefix \"x\" reject with icmpx port-unreachable
+ }
+}
+delete element inet t s { 1.1.1.1 . 22 }
+add rule inet t x index 1 ip6 saddr fe80::/10 icmpv6 type { 1, 2-5 } counter
+";
+    assert!(errors(&lowered(text).2).is_empty(), "{:?}", errors(&lowered(text).2));
+    for at in 0..text.len() {
+        lowered(&text[..at]);
+        let bytes = ["}", "{", "0", "/", "-", " ", "@", ":", "255", "\u{fffd}"];
+        for byte in bytes.iter().skip(at % 5).step_by(5) {
+            lowered(&format!("{}{byte}{}", &text[..at], &text[at + 1..]));
+        }
+    }
+}

@@ -202,17 +202,17 @@ impl<'a> Lowerer<'a, '_> {
         data: &DataType,
         out: &mut Vec<MapEntry>,
     ) -> Result<(), Fail> {
+        let mut changing = Changing::new(state);
         for change in &state.elements {
             match change {
-                ElementChange::Add(elements) => self.map_entries(table, elements, key, data, out)?,
-                ElementChange::Delete(elements) => {
-                    let mut gone = Vec::new();
-                    set_elements(elements, key, &mut gone)?;
-                    let gone: BTreeSet<Product> = gone.into_iter().map(|element| element.key).collect();
-                    out.retain(|entry| !gone.contains(&entry.key));
+                ElementChange::Add(elements) => {
+                    self.map_entries(table, elements, key, data, out)?;
+                    changing.added(out, |entry| &entry.key);
                 }
+                ElementChange::Delete(elements) => changing.delete(elements, key)?,
             }
         }
+        changing.finish(out);
         Ok(())
     }
 
@@ -663,18 +663,63 @@ fn updated_sets<'a>(statements: &'a [ast::Statement], out: &mut BTreeSet<&'a str
 }
 
 fn elements_of_changes(state: &SetState<'_>, key: &[Want], out: &mut Vec<SetElement>) -> Result<(), Fail> {
+    let mut changing = Changing::new(state);
     for change in &state.elements {
         match change {
-            ElementChange::Add(elements) => set_elements(elements, key, out)?,
-            ElementChange::Delete(elements) => {
-                let mut gone = Vec::new();
-                set_elements(elements, key, &mut gone)?;
-                let gone: BTreeSet<Product> = gone.into_iter().map(|element| element.key).collect();
-                out.retain(|element| !gone.contains(&element.key));
+            ElementChange::Add(elements) => {
+                set_elements(elements, key, out)?;
+                changing.added(out, |element| &element.key);
             }
+            ElementChange::Delete(elements) => changing.delete(elements, key)?,
         }
     }
+    changing.finish(out);
     Ok(())
+}
+
+/// Which elements were removed again: places in the list, found by key. Where nothing is ever removed, it does nothing.
+struct Changing {
+    removes: bool,
+    seen: usize,
+    places: BTreeMap<Product, Vec<usize>>,
+    gone: BTreeSet<usize>,
+}
+
+impl Changing {
+    fn new(state: &SetState<'_>) -> Changing {
+        let removes = state.elements.iter().any(|change| matches!(change, ElementChange::Delete(_)));
+        Changing { removes, seen: 0, places: BTreeMap::new(), gone: BTreeSet::new() }
+    }
+
+    /// Takes note of what was added to the end of the list.
+    fn added<T>(&mut self, list: &[T], key: impl Fn(&T) -> &Product) {
+        if !self.removes {
+            return;
+        }
+        for (place, item) in list.iter().enumerate().skip(self.seen) {
+            self.places.entry(key(item).clone()).or_default().push(place);
+        }
+        self.seen = list.len();
+    }
+
+    fn delete(&mut self, elements: &[Element], key: &[Want]) -> Result<(), Fail> {
+        let mut deleted = Vec::new();
+        set_elements(elements, key, &mut deleted)?;
+        for element in deleted {
+            self.gone.extend(self.places.remove(&element.key).into_iter().flatten());
+        }
+        Ok(())
+    }
+
+    fn finish<T>(self, list: &mut Vec<T>) {
+        if !self.gone.is_empty() {
+            let mut place = 0;
+            list.retain(|_| {
+                place += 1;
+                !self.gone.contains(&(place - 1))
+            });
+        }
+    }
 }
 
 /// The elements of a set.
