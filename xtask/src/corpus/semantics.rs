@@ -2,8 +2,8 @@
 //! original chain: what we make of the original lies between them.
 //!
 //! The analysis speaks of packets that begin a connection: state new, and of the TCP flags that are ever looked at only
-//! SYN. It takes unknown matches for true or false, as the bound demands, and knows that the loopback interface has the
-//! sources of 127.0.0.0/8, and no other interface has them.
+//! SYN. It takes unknown matches for true or false, as the bound demands, and was given the sources of some interfaces:
+//! those of 127.0.0.0/8 come in by `lo` and by no other.
 
 use super::load::{Language, load, read};
 use super::{Section, files, shown};
@@ -22,10 +22,32 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// Regions that one file may take.
-const MOST_REGIONS: u64 = 150_000;
+const MOST_REGIONS: u64 = 1_000_000;
 
 /// Rules that may be looked at for one file.
-const MOST_RULES: u64 = 400_000_000;
+const MOST_RULES: u64 = 4_000_000_000;
+
+/// Interfaces and their sources, read off the results: the analysis was given them, and the corpus doesn't have them.
+const READ_OFF: &[(&str, &[(&str, &str)])] = &[
+    ("rlworkman.net", &[("eth0", "192.168.13.0/24")]),
+    ("openvpn.eu", &[("eth0", "192.168.0.0/24"), ("eth1", "192.168.2.0/24")]),
+    ("medium-sized-company", &[("eth0", "172.16.2.0/24")]),
+    (
+        "config_home_user",
+        &[
+            ("eth0.10", "192.168.10.0/24"),
+            ("eth0.11", "192.168.11.0/24"),
+            ("eth0.12", "192.168.12.0/24"),
+            ("eth0.13", "192.168.13.0/24"),
+            ("eth0.14", "192.168.14.0/24"),
+            ("eth0.20", "192.168.20.0/24"),
+            ("eth0.21", "192.168.21.0/24"),
+            ("eth0.22", "192.168.22.0/24"),
+            ("eth0.23", "192.168.23.0/24"),
+            ("eth0.24", "192.168.24.0/24"),
+        ],
+    ),
+];
 
 /// Files where our answer isn't between the bounds, and why.
 const EXPLAINED: &[(&str, &str)] = &[];
@@ -53,7 +75,7 @@ pub fn run(folder: &Path) -> Section {
         listings += 1;
         let short = name.trim_start_matches("iptables/semantics/");
         let answer = match original_of(&path) {
-            Some(original) => one(&original, &path, bound, name.contains("INP")),
+            Some(original) => one(&original, &path, bound, assigned(&name, folder)),
             None => Err("its original isn't there".to_owned()),
         };
         let text = match answer {
@@ -120,17 +142,23 @@ enum Answer {
     Violated(String),
 }
 
-fn one(original: &Path, listing: &Path, bound: Bound, input: bool) -> Result<Answer, String> {
+fn one(
+    original: &Path,
+    listing: &Path,
+    bound: Bound,
+    assigned: Vec<(String, IntervalSet)>,
+) -> Result<Answer, String> {
     let mut atoms = AtomTable::default();
     let mut ours = load(&read(original), Language::Iptables4, original, &mut atoms).ruleset;
     // The analysis looks at one chain of one table.
     for table in &mut ours.tables {
         table.dormant = &*table.name != "filter";
     }
+    let input = listing.to_string_lossy().contains("INP");
     let hook = if input { Hook::Input } else { Hook::Forward };
     let flat = flat(&read(listing), hook)?;
     let (ours, flat) = (Engine::new(&ours), Engine::new(&flat));
-    let mut peeler = Peeler::new(question(hook, &atoms));
+    let mut peeler = Peeler::new(question(hook, &assigned));
     let (mut regions, mut rules) = (0, MOST_RULES);
     while let Some(piece) = peeler.piece().cloned() {
         if regions == MOST_REGIONS {
@@ -156,26 +184,74 @@ fn one(original: &Path, listing: &Path, bound: Bound, input: bool) -> Result<Ans
     Ok(Answer::Holds(regions))
 }
 
-/// Packets that begin a connection, with sources of 127.0.0.0/8 on `lo` and only there.
-fn question(hook: Hook, atoms: &AtomTable) -> Vec<PacketBox> {
+/// Packets that begin a connection, with the sources that the analysis took each interface to have.
+fn question(hook: Hook, assigned: &[(String, IntervalSet)]) -> Vec<PacketBox> {
     let flags = tcp_flag::FIN | tcp_flag::SYN | tcp_flag::RST | tcp_flag::ACK;
     let mut all = firewarden_testkit::equivalence::packets(hook, 2)
         .with_value(Field::CT_STATE, ct_state::NEW)
         .with_value(Field::FRAGMENT_OFFSET, 0)
         .with(Field::TCP_FLAGS, Dim::Bits(Cube::new(flags, tcp_flag::SYN)));
     all.set(Field::CT_DIRECTION, Dim::Range(0, 0));
-    let Ok(InterfaceName(lo)) = InterfaceName::new("lo") else { return Vec::new() };
-    let own = (
-        u128::from(u32::from(Ipv4Addr::new(127, 0, 0, 0))),
-        u128::from(u32::from(Ipv4Addr::new(127, 255, 255, 255))),
-    );
-    let from_own = all.clone().with(Field::SADDR, Dim::Range(own.0, own.1));
-    let mut pieces = vec![from_own.clone().with(Field::IIFNAME, Dim::Range(lo, lo))];
-    for rest in all.subtract(&from_own, atoms) {
-        let on_lo = rest.clone().with(Field::IIFNAME, Dim::Range(lo, lo));
-        pieces.extend(rest.subtract(&on_lo, atoms));
+    let mut pieces = Vec::new();
+    let mut add = |names: &IntervalSet, sources: &IntervalSet| {
+        for name in names.ranges() {
+            for source in sources.ranges() {
+                let piece = all.clone().with(Field::IIFNAME, Dim::Range(name.0, name.1));
+                pieces.push(piece.with(Field::SADDR, Dim::Range(source.0, source.1)));
+            }
+        }
+    };
+    let (mut names, mut sources) = (IntervalSet::single(0), IntervalSet::empty());
+    for (name, set) in assigned {
+        let Ok(InterfaceName(number)) = InterfaceName::new(name) else { continue };
+        add(&IntervalSet::single(number), set);
+        names = names.union(&IntervalSet::single(number));
+        sources = sources.union(set);
     }
+    add(&names.complement(u128::MAX), &sources.complement(u128::from(u32::MAX)));
     pieces
+}
+
+/// The sources of each interface that the analysis was given: loopback always; further ones in a file of the corpus, or
+/// (for files marked so) read off its results.
+fn assigned(listing: &str, folder: &Path) -> Vec<(String, IntervalSet)> {
+    let mut all: Vec<(String, IntervalSet)> = Vec::new();
+    if listing.contains("TUM_Net/iptables-save") {
+        all = assignment_file(&read(&folder.join("iptables/semantics/other/ipassmt_tumi8")));
+    }
+    for (part, assignments) in READ_OFF {
+        if listing.contains(part) {
+            all.extend(
+                assignments.iter().filter_map(|(name, net)| Some(((*name).to_owned(), network(net)?))),
+            );
+        }
+    }
+    all.retain(|(name, _)| name != "lo");
+    all.extend(network("127.0.0.0/8").map(|own| ("lo".to_owned(), own)));
+    all
+}
+
+/// Lines such as `eth0 = [10.0.0.0/8, …]` and `eth1 = all_but_those_ips […]`, over several lines.
+fn assignment_file(text: &str) -> Vec<(String, IntervalSet)> {
+    let mut all = Vec::new();
+    for entry in text.split(']') {
+        let Some((name, list)) = entry.split_once('=') else { continue };
+        let Some((kind, list)) = list.split_once('[') else { continue };
+        let mut set = IntervalSet::empty();
+        for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let range = match item.split_once('-') {
+                Some((low, high)) => network(low)
+                    .and_then(|low| Some(IntervalSet::range(low.hull()?.0, network(high)?.hull()?.1))),
+                None => network(item),
+            };
+            set = set.union(&range.unwrap_or_default());
+        }
+        if kind.contains("all_but") {
+            set = set.complement(u128::from(u32::MAX));
+        }
+        all.push((name.trim().to_owned(), set));
+    }
+    all
 }
 
 /// A listing as `iptables -L -n` prints it, of protocols, addresses and ports only, as a ruleset.

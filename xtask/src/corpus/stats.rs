@@ -15,7 +15,7 @@ type Folder = (&'static str, fn(&str, &str) -> bool, fn(&str) -> Language);
 const FOLDERS: &[Folder] = &[
     ("iptables/real", |_, _| true, |_| Language::Iptables),
     ("iptables/semantics", saved_tables, iptables_version),
-    ("iptables/goldens", |name, _| name.ends_with(".golden"), iptables_version),
+    ("iptables/goldens", saved_tables, iptables_version),
     ("nft/real", |_, _| true, |_| Language::Nft),
     ("nft/goldens", |_, _| true, |_| Language::Nft),
     ("nft/upstream-dumps", |name, _| name.ends_with(".nft"), |_| Language::Nft),
@@ -29,7 +29,7 @@ const FOLDERS: &[Folder] = &[
 const SLOW: Duration = Duration::from_secs(1);
 
 /// Kinds of atoms that no model of single packets can do without: what earlier packets, the clock, dice, the contents of
-/// the packet or the process behind it decide.
+/// the packet, the process behind it, or the members that packets and programs put into a set decide.
 const INHERENT: &[&str] = &[
     "limit",
     "hashlimit",
@@ -50,6 +50,7 @@ const INHERENT: &[&str] = &[
     "owner",
     "cgroup",
     "socket",
+    "set membership",
 ];
 
 /// True for kinds of [`INHERENT`].
@@ -59,7 +60,7 @@ pub fn inherent(kind: &str) -> bool {
 
 /// The folder also has listings, scripts and notes; what iptables-save wrote has a line that opens a table.
 fn saved_tables(_: &str, text: &str) -> bool {
-    text.lines().any(|line| line.starts_with('*'))
+    text.lines().any(|line| line.starts_with('*')) && !text.starts_with("==")
 }
 
 fn iptables_version(name: &str) -> Language {
@@ -74,6 +75,8 @@ struct Count {
     rules: usize,
     with_atom: usize,
     beyond: usize,
+    broken_rules: usize,
+    broken_beyond: usize,
     kinds: BTreeMap<String, usize>,
     errors: BTreeMap<&'static str, usize>,
 }
@@ -99,13 +102,15 @@ pub fn run(folder: &Path) -> Section {
         };
         let _ = writeln!(
             section.text,
-            "| {label} | {} | {} | {} | {} | {} | {} |",
+            "| {label} | {} | {} | {} | {} | {} | {} | {} | {} |",
             count.files,
             count.clean,
             count.rules,
             percent(count.with_atom, count.rules),
             count.beyond,
             percent(count.rules - count.beyond, count.rules),
+            count.broken_rules,
+            percent(count.broken_rules - count.broken_beyond, count.broken_rules),
         );
         let wanted_share = match *name {
             "iptables/real" => 0.99,
@@ -130,11 +135,12 @@ pub fn run(folder: &Path) -> Section {
 
 const HEAD: &str = "## Folders
 
+Rules are counted in files without an error; the others are templates, fragments, and texts with mistakes in them.
 *Modelled* are rules without an atom, and rules whose atoms are limits, counters of earlier packets, dice, the clock,
-packet contents or the owning process.
+packet contents, the owning process, or sets whose members come and go.
 
-| folder | files | without error | rules | with an atom | with another atom | modelled |
-|---|---|---|---|---|---|---|
+| folder | files | without error | rules | with an atom | with another atom | modelled | rules in other files | modelled |
+|---|---|---|---|---|---|---|---|---|
 ";
 
 fn one(count: &mut Count, path: &Path, text: &str, file: &str, language: Language, section: &mut Section) {
@@ -158,20 +164,27 @@ fn one(count: &mut Count, path: &Path, text: &str, file: &str, language: Languag
         section.details.push(format!("{file}:{line}: {} [{}]", error.message, error.code));
         codes.push(error.code);
     }
-    count.clean += usize::from(codes.is_empty());
+    let clean = codes.is_empty();
+    count.clean += usize::from(clean);
     codes.sort_unstable();
     codes.dedup();
     for code in codes {
         *count.errors.entry(code).or_default() += 1;
     }
     for rule in loaded.ruleset.chains.iter().flat_map(|chain| &chain.rules) {
-        count.rules += 1;
         let found = atoms_of(rule, &loaded.ruleset);
-        count.with_atom += usize::from(!found.is_empty());
         let mut kinds: Vec<&str> = found.iter().filter_map(|atom| Some(&*atoms.get(*atom)?.kind)).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        if kinds.iter().any(|kind| !inherent(kind)) {
+        let beyond = kinds.iter().any(|kind| !inherent(kind));
+        if !clean {
+            count.broken_rules += 1;
+            count.broken_beyond += usize::from(beyond);
+            continue;
+        }
+        count.rules += 1;
+        count.with_atom += usize::from(!found.is_empty());
+        if beyond {
             count.beyond += 1;
             let line = dump_rule(rule, &loaded.ruleset, &atoms);
             section.details.push(format!("{file}: {}: {line}", kinds.join(", ")));

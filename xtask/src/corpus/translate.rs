@@ -5,6 +5,7 @@ use super::load::{Language, Loaded, load};
 use super::{Section, files, shown};
 use firewarden_engine::Detail;
 use firewarden_packet::{AtomTable, Field};
+use firewarden_ruleset::ir::dump::dump_rule;
 use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
 use firewarden_testkit::equivalence::{Equivalence, Limits, align, compare, questions};
 use std::collections::BTreeSet;
@@ -171,6 +172,10 @@ fn rule_of(line: &str) -> Option<Command> {
     if command.table == "filter" && matches!(command.chain.as_str(), "PREROUTING" | "POSTROUTING") {
         command.table = "mangle".to_owned();
     }
+    // The translator doesn't ask the kernel, which has these targets in one table only.
+    if matches!(command.target.as_deref(), Some("DSCP" | "TOS")) {
+        command.table = "mangle".to_owned();
+    }
     (!command.chain.is_empty()).then_some(command)
 }
 
@@ -286,7 +291,6 @@ fn one(pair: &Pair, path: &Path, count: &mut Count) -> Answer {
         ([], []) => {}
         ([_], [_]) => {
             align(&left, right, &atoms, |atoms, field| (atoms.get(field)?.domain == (0, 1)).then_some(()));
-            count.one_opaque += 1;
         }
         _ => {
             count.opaque += 1;
@@ -294,12 +298,24 @@ fn one(pair: &Pair, path: &Path, count: &mut Count) -> Answer {
             return Answer::Opaque(only_left.iter().chain(&only_right).filter_map(kind).collect());
         }
     }
-    if !in_left.is_empty() && only_left.is_empty() && only_right.is_empty() {
-        count.one_opaque += 1;
+    let same_form = opaque(right).is_empty() && form(&left, &atoms) == form(right, &atoms);
+    let mut answer = match same_form {
+        true => Equivalence::Equivalent { regions: 0 },
+        false => compare(&left, right, &atoms, &questions(&[&left, right]), LIMITS),
+    };
+    // Which way round an opaque condition is named is anyone's choice.
+    if !in_left.is_empty() && matches!(answer, Equivalence::Differs(_)) {
+        let mut other = right.clone();
+        negate(&mut other);
+        let second = compare(&left, &other, &atoms, &questions(&[&left, &other]), LIMITS);
+        if matches!(second, Equivalence::Equivalent { .. }) {
+            answer = second;
+        }
     }
-    match compare(&left, right, &atoms, &questions(&[&left, right]), LIMITS) {
+    match answer {
         Equivalence::Equivalent { .. } => {
             count.equivalent += 1;
+            count.one_opaque += usize::from(!in_left.is_empty());
             count.without_effect += usize::from(inert(&left) && inert(right));
             Answer::Fine
         }
@@ -326,6 +342,26 @@ fn opaque(ruleset: &Ruleset) -> BTreeSet<Field> {
             _ => Vec::new(),
         })
         .collect()
+}
+
+/// The rules as text, without counters: one side has them and the other needs no mention.
+fn form(ruleset: &Ruleset, atoms: &AtomTable) -> Vec<String> {
+    let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
+    let texts = rules.map(|rule| dump_rule(rule, ruleset, atoms));
+    texts
+        .map(|text| text.split("; ").filter(|part| *part != "counter").collect::<Vec<_>>().join("; "))
+        .collect()
+}
+
+/// Turns the opaque conditions round.
+fn negate(ruleset: &mut Ruleset) {
+    for rule in ruleset.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
+        for statement in &mut rule.statements {
+            if let Statement::Test(Test::Atom { negated, .. }) = statement {
+                *negated = !*negated;
+            }
+        }
+    }
 }
 
 /// No rule does anything that the model sees.
