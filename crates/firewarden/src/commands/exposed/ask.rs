@@ -1,17 +1,23 @@
 //! Taking "every new packet" apart until it is known which ones a host lets in.
 
-use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, StepKind};
+use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, Step, StepKind};
 use firewarden_network::Host;
 use firewarden_packet::{
-    AtomTable, Cube, Dim, Field, InterfaceName, PacketBox, Point, ct_state, fib_type, tcp_flag,
+    AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point, ct_state, fib_type, tcp_flag,
 };
-use firewarden_ruleset::ir::{Hook, RuleRef};
+use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Statement, Test};
+use firewarden_verify::address::Family;
+use firewarden_verify::intent::receivable;
+use std::collections::BTreeSet;
 
 /// The most parts into which one family's packets of one protocol are taken apart.
 const MOST_REGIONS: usize = 20_000;
 
 /// The most rules looked at for them, about.
 const MOST_STEPS: u64 = 200_000_000;
+
+/// The most cuts between names of interfaces: at each, all packets are asked about anew.
+const MOST_INTERFACES: usize = 64;
 
 /// Where packets are let through to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +26,11 @@ pub enum Way {
     Input,
     /// Through it to somebody else.
     Forward,
+}
+
+/// The addresses that packets on the wire can come from.
+pub fn senders(nfproto: u128) -> IntervalSet {
+    receivable(if nfproto == 2 { Family::V4 } else { Family::V6 })
 }
 
 /// What is asked of a protocol.
@@ -86,8 +97,8 @@ pub struct Exposure {
     pub region: PacketBox,
     /// The rule that lets them through; the policy where its index is the number of rules.
     pub rule: Option<RuleRef>,
-    /// Address and port to which they are translated.
-    pub translated: Option<(u128, u128)>,
+    /// The address to which they are translated, and the port where it changes.
+    pub translated: Option<(u128, Option<u128>)>,
 }
 
 /// What was found.
@@ -158,24 +169,43 @@ impl Asker<'_> {
     /// Every new packet that comes in by an interface other than the loopback.
     fn question(&self) -> Vec<PacketBox> {
         let mut boxes = self.kind.boxes(self.nfproto);
-        if self.nfproto == 2 {
-            let narrow = Dim::Range(0, u128::from(u32::MAX));
-            for region in &mut boxes {
-                region.set(Field::SADDR, narrow);
-                region.set(Field::DADDR, narrow);
+        let within = |boxes: &[PacketBox], field: Field, set: &IntervalSet| -> Vec<PacketBox> {
+            let part = |region: &PacketBox, &(low, high): &(u128, u128)| {
+                region.clone().with(field, Dim::Range(low, high))
+            };
+            boxes.iter().flat_map(|region| set.ranges().iter().map(|range| part(region, range))).collect()
+        };
+        let sources = senders(self.nfproto);
+        boxes = within(&boxes, Field::SADDR, &sources);
+        let own = self.way == Way::Input && self.host.addresses_known;
+        boxes = within(&boxes, Field::DADDR, &if own { self.host.own(self.nfproto) } else { sources });
+        let interfaces = self.interfaces();
+        let by = |region: &PacketBox| -> Vec<PacketBox> {
+            interfaces.iter().map(|side| region.clone().with(Field::IIFNAME, *side)).collect()
+        };
+        boxes.iter().flat_map(by).collect()
+    }
+
+    /// All names of interfaces but the loopback's, cut where rules tell them apart, so that the answer is one for each
+    /// interface; not cut where there are too many.
+    fn interfaces(&self) -> Vec<Dim> {
+        let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
+        let mut cuts = BTreeSet::from([1, loopback, loopback + 1]);
+        let rules = self.host.ruleset.chains.iter().flat_map(|chain| &chain.rules);
+        for statement in rules.flat_map(|rule| &rule.statements) {
+            if let Statement::Test(Test::Range { field: Field::IIFNAME, set }) = statement {
+                for &(low, high) in set.ranges() {
+                    cuts.insert(low.max(1));
+                    cuts.extend(high.checked_add(1));
+                }
             }
         }
-        if self.way == Way::Input && self.host.addresses_known {
-            let own = self.host.own(self.nfproto);
-            let to = |region: &PacketBox| -> Vec<PacketBox> {
-                let ranges = own.ranges().iter();
-                ranges.map(|&(low, high)| region.clone().with(Field::DADDR, Dim::Range(low, high))).collect()
-            };
-            boxes = boxes.iter().flat_map(to).collect();
+        if cuts.len() > MOST_INTERFACES {
+            cuts = BTreeSet::from([1, loopback, loopback + 1]);
         }
-        let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
-        let sides = [Dim::Range(1, loopback - 1), Dim::Range(loopback + 1, u128::MAX)];
-        boxes.iter().flat_map(|region| sides.map(|side| region.clone().with(Field::IIFNAME, side))).collect()
+        let ends = cuts.iter().skip(1).map(|&next| next - 1).chain([u128::MAX]);
+        let sides = cuts.iter().copied().zip(ends).filter(|&(low, _)| low != loopback);
+        sides.map(|(low, high)| Dim::Range(low, high)).collect()
     }
 
     /// The part of a piece that fares as its most readable packet does. `None` where the budget ended.
@@ -185,6 +215,7 @@ impl Asker<'_> {
         let output = flow.take(Field::OIFNAME);
         flow.put_value(Field::OIFNAME, 0);
         flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
+        flow.put_value(Field::FIB_SADDR_TYPE, fib_type::UNICAST);
         flow.put_value(Field::FIB_REVERSE_PATH, 1);
         let before = flow.end(Field::DADDR, Field::DPORT);
         let mut rule = None;
@@ -208,7 +239,8 @@ impl Asker<'_> {
             flow.put(Field::OIFNAME, output);
         }
         flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
-        let translated = moved.then(|| (flow.now().get(Field::DADDR), flow.now().get(Field::DPORT)));
+        let port = Some(flow.now().get(Field::DPORT)).filter(|&port| port != flow.origin().get(Field::DPORT));
+        let translated = moved.then(|| (flow.now().get(Field::DADDR), port));
         rule = None;
         for &hook in hooks {
             let mut of_hook = None;
@@ -238,8 +270,19 @@ impl Asker<'_> {
         rule: &mut Option<RuleRef>,
     ) -> Option<bool> {
         let decision = self.engine.run_hook(hook, flow, self.host, Detail::Rules, budget).ok()?;
-        let accepts = |kind: &StepKind| matches!(kind, StepKind::Accepted | StepKind::Policy(_));
-        *rule = decision.steps.iter().rev().find(|step| accepts(&step.kind)).map(|step| step.rule).or(*rule);
+        // A rule says more than a policy, and a filter more than a translation.
+        let weight = |step: &&Step| {
+            let base = self.host.ruleset.chain(step.rule.chain).and_then(|chain| chain.base.as_ref());
+            let nat = base.is_some_and(|base| base.chain_type == ChainType::Nat);
+            match step.kind {
+                StepKind::Accepted if !nat => 3,
+                StepKind::Policy(_) if !nat => 2,
+                StepKind::Accepted | StepKind::Policy(_) => 1,
+                _ => 0,
+            }
+        };
+        let best = decision.steps.iter().filter(|step| weight(step) > 0).max_by_key(weight);
+        *rule = best.map(|step| step.rule).or(*rule);
         Some(decision.fate == Fate::Accepted)
     }
 }

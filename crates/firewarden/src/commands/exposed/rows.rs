@@ -1,16 +1,14 @@
 //! From boxes of packets to lines that people read: ports on the left, who may reach them on the right.
 
-use super::ask::{Exposure, Found, Kind, Way};
+use super::ask::{Exposure, Found, Kind, Way, senders};
 use crate::commands::trace::chain_name;
 use firewarden_diagnostic::SourceMap;
 use firewarden_diagnostic::render::text::one_line;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, IntervalSet, PacketBox};
+use firewarden_packet::{AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox};
+use firewarden_ruleset::ir::RuleRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
-
-/// The most prefixes that are listed for one line.
-const MOST_PREFIXES: usize = 8;
 
 /// One host's answer.
 pub struct HostRows {
@@ -33,12 +31,14 @@ pub struct Row {
 /// Who gets through, by one rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who {
-    /// `anyone`, prefixes, or `anyone but …`.
-    pub sources: String,
-    /// The interfaces; empty for any.
-    pub interfaces: String,
-    /// The destination addresses; empty for any.
-    pub destinations: String,
+    /// The sources.
+    pub sources: Words,
+    /// The interfaces they come in by.
+    pub interfaces: Words,
+    /// The interfaces they leave by.
+    pub leaves_by: Words,
+    /// The destination addresses.
+    pub destinations: Words,
     /// Where they are translated to; empty where they aren't.
     pub translated: String,
     /// What else decides, such as `limit rate 5/second matches`.
@@ -49,8 +49,35 @@ pub struct Who {
     pub line: u32,
 }
 
-/// Everything about a part but its sources.
-type Key = (Option<firewarden_ruleset::ir::RuleRef>, String, String, String, Vec<String>);
+/// A set in words: these, or all but these.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Words {
+    /// All but the list.
+    pub except: bool,
+    /// Prefixes, ranges, names.
+    pub list: Vec<String>,
+}
+
+impl Words {
+    /// Everything.
+    pub fn is_all(&self) -> bool {
+        self.except && self.list.is_empty()
+    }
+}
+
+/// The sides of a part that are merged, in this order.
+const SIDES: [Field; 5] = [Field::SADDR, Field::DADDR, Field::SPORT, Field::OIFNAME, Field::IIFNAME];
+
+/// Everything about a part but its sides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rest {
+    rule: Option<RuleRef>,
+    translated: String,
+    conditions: Vec<String>,
+}
+
+/// A part with the values of each side.
+type Sides = [Vec<(u128, u128)>; SIDES.len()];
 
 impl HostRows {
     /// Puts the parts together. O(parts × different ports).
@@ -78,7 +105,9 @@ struct Context<'a> {
 fn axis(kind: Kind) -> (Field, u128) {
     match kind {
         Kind::Tcp | Kind::Udp => (Field::DPORT, 65_535),
-        Kind::Echo | Kind::Other => (Field::L4PROTO, 255),
+        Kind::Other => (Field::L4PROTO, 255),
+        // Both ICMPs make one row: the code is the same for all pings that are sent.
+        Kind::Echo => (Field::ICMP_CODE, 255),
     }
 }
 
@@ -125,48 +154,50 @@ impl Context<'_> {
     }
 
     fn who(&self, parts: &[&&Exposure], nfproto: u128) -> Vec<Who> {
-        let max = if nfproto == 2 { u128::from(u32::MAX) } else { u128::MAX };
-        // Interfaces first: the same packets by several interfaces are one line.
-        let mut by_rest: BTreeMap<(Key, (u128, u128)), Vec<(u128, u128)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Rest, Vec<Sides>> = BTreeMap::new();
         for part in parts.iter().filter(|part| part.nfproto == nfproto) {
-            let region = &part.region;
-            let key: Key = (
-                part.rule,
-                String::new(),
-                self.destinations(region, nfproto, max),
-                part.translated.map(|(address, port)| end(address, port, nfproto)).unwrap_or_default(),
-                self.conditions(region),
-            );
-            let entry = by_rest.entry((key, interval(region, Field::SADDR, max))).or_default();
-            entry.push(interval(region, Field::IIFNAME, u128::MAX));
+            let rest = Rest {
+                rule: part.rule,
+                translated: part.translated.map(|(to, port)| end(to, port, nfproto)).unwrap_or_default(),
+                conditions: self.conditions(&part.region),
+            };
+            let sides = SIDES.map(|field| vec![interval(&part.region, field, highest(field, nfproto))]);
+            groups.entry(rest).or_default().push(sides);
         }
-        let mut by_key: BTreeMap<Key, Vec<(u128, u128)>> = BTreeMap::new();
-        for ((mut key, sources), interfaces) in by_rest {
-            key.1 = interface_words(&interfaces.into_iter().collect());
-            by_key.entry(key).or_default().push(sources);
+        let mut found = Vec::new();
+        for (rest, mut sides) in groups {
+            merge(&mut sides);
+            found.extend(sides.into_iter().map(|sides| self.words(&rest, sides, nfproto)));
         }
-        let mut found: Vec<Who> = by_key
-            .into_iter()
-            .map(|((rule, interfaces, destinations, translated, conditions), sources)| {
-                let (text, file, line) = self.rule(rule);
-                let sources = source_words(&sources.into_iter().collect(), nfproto, max);
-                Who { sources, interfaces, destinations, translated, conditions, rule: text, file, line }
-            })
-            .collect();
         found.sort_by(|a, b| (&a.file, a.line, a).cmp(&(&b.file, b.line, b)));
         found
     }
 
-    fn destinations(&self, region: &PacketBox, nfproto: u128, max: u128) -> String {
-        let (low, high) = interval(region, Field::DADDR, max);
-        if (low, high) == (0, max) {
-            return String::new();
+    fn words(&self, rest: &Rest, sides: Sides, nfproto: u128) -> Who {
+        let [sources, destinations, ports, output, input] = sides.map(IntervalSet::from_ranges);
+        let (rule, file, line) = self.rule(rest.rule);
+        let mut conditions = rest.conditions.clone();
+        if !ports.covers(0, 65_535) {
+            let words: Vec<String> = ports.ranges().iter().map(|&(low, high)| range(low, high)).collect();
+            conditions.push(format!("the source port is {}", words.join(" or ")));
         }
         let own = self.host.own(nfproto);
-        if self.host.addresses_known && own.ranges() == [(low, high)] {
-            return String::new();
+        let all_own = self.host.addresses_known && own.subtract(&destinations).is_empty();
+        Who {
+            sources: address_words(&sources, nfproto),
+            interfaces: interface_words(&input),
+            leaves_by: interface_words(&output),
+            destinations: if all_own {
+                Words { except: true, list: Vec::new() }
+            } else {
+                address_words(&destinations, nfproto)
+            },
+            translated: rest.translated.clone(),
+            conditions,
+            rule,
+            file,
+            line,
         }
-        source_words(&IntervalSet::range(low, high), nfproto, max)
     }
 
     /// What else the packets need.
@@ -194,15 +225,14 @@ impl Context<'_> {
                 Field::CT_DIRECTION,
                 Field::TCP_FLAGS,
                 Field::ICMP_TYPE,
+                Field::ICMP_CODE,
+                Field::SPORT,
+                Field::OIFNAME,
             ];
             if named.contains(field) || *dim == whole {
                 continue;
             }
             words.push(match (*field, dim) {
-                (Field::SPORT, Dim::Range(low, high)) => format!("source port {}", range(*low, *high)),
-                (Field::OIFNAME, Dim::Range(low, high)) => {
-                    format!("out {}", interface_words(&IntervalSet::range(*low, *high)))
-                }
                 (_, Dim::Range(low, high)) => format!("{} {}", field.name(), range(*low, *high)),
                 (_, Dim::Bits(cube)) => format!("{} & {:#x} == {:#x}", field.name(), cube.mask, cube.value),
             });
@@ -210,9 +240,9 @@ impl Context<'_> {
         words
     }
 
-    fn rule(&self, rule: Option<firewarden_ruleset::ir::RuleRef>) -> (String, String, u32) {
+    fn rule(&self, rule: Option<RuleRef>) -> (String, String, u32) {
         let ruleset = &self.host.ruleset;
-        let Some(at) = rule else { return ("no chain".to_owned(), String::new(), 0) };
+        let Some(at) = rule else { return ("no chain filters them".to_owned(), String::new(), 0) };
         let Some(chain) = ruleset.chain(at.chain) else { return Default::default() };
         let (span, text) = match ruleset.rule(at) {
             Some(rule) => (rule.span, one_line(self.sources.slice(rule.span)).into_owned()),
@@ -239,29 +269,57 @@ fn ip(value: u128, nfproto: u128) -> String {
     }
 }
 
-fn end(address: u128, port: u128, nfproto: u128) -> String {
-    match nfproto {
-        2 => format!("{}:{port}", ip(address, nfproto)),
-        _ => format!("[{}]:{port}", ip(address, nfproto)),
+/// Where packets go; the port only where it changes.
+fn end(address: u128, port: Option<u128>, nfproto: u128) -> String {
+    let address = ip(address, nfproto);
+    match port {
+        None => address,
+        Some(port) if nfproto == 2 => format!("{address}:{port}"),
+        Some(port) => format!("[{address}]:{port}"),
     }
 }
 
-/// Addresses as prefixes, or as those that are missing, whichever is shorter.
-fn source_words(set: &IntervalSet, nfproto: u128, max: u128) -> String {
-    let rest = set.complement(max);
-    if rest.is_empty() {
-        return "anyone".to_owned();
+/// The largest value of a side.
+fn highest(field: Field, nfproto: u128) -> u128 {
+    match field {
+        Field::SADDR | Field::DADDR if nfproto == 2 => u128::from(u32::MAX),
+        Field::SPORT => 65_535,
+        _ => u128::MAX,
     }
-    let (own, other) = (prefixes(set, nfproto), prefixes(&rest, nfproto));
-    if other.len() < own.len() { format!("anyone but {}", listed(&other)) } else { listed(&own) }
 }
 
-fn listed(words: &[String]) -> String {
-    let shown = words.iter().take(MOST_PREFIXES).cloned().collect::<Vec<String>>().join(", ");
-    match words.len().checked_sub(MOST_PREFIXES) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
+/// Unites parts that differ on one side only, until there are none. O(parts · log parts) a round, and a round makes
+/// parts fewer.
+fn merge(parts: &mut Vec<Sides>) {
+    loop {
+        let before = parts.len();
+        for side in 0..SIDES.len() {
+            let mut by_others: BTreeMap<Sides, Vec<(u128, u128)>> = BTreeMap::new();
+            for mut sides in parts.drain(..) {
+                let Some(own) = sides.get_mut(side).map(std::mem::take) else { continue };
+                by_others.entry(sides).or_default().extend(own);
+            }
+            for (mut sides, own) in by_others {
+                if let Some(place) = sides.get_mut(side) {
+                    *place = IntervalSet::from_ranges(own).ranges().to_vec();
+                }
+                parts.push(sides);
+            }
+        }
+        if parts.len() == before {
+            return;
+        }
     }
+}
+
+/// Addresses: as they are, or what is missing, whichever are fewer.
+fn address_words(set: &IntervalSet, nfproto: u128) -> Words {
+    let rest = senders(nfproto).subtract(set);
+    let size = |set: &IntervalSet| {
+        set.ranges().iter().fold(0_u128, |sum, &(low, high)| sum.saturating_add(high - low))
+    };
+    let except = size(&rest) < size(set);
+    Words { except, list: prefixes(if except { &rest } else { set }, nfproto) }
 }
 
 /// The prefixes whose union a set is; an interval that takes more than two is written as such.
@@ -269,7 +327,7 @@ fn prefixes(set: &IntervalSet, nfproto: u128) -> Vec<String> {
     let width: u32 = if nfproto == 2 { 32 } else { 128 };
     let mut words = Vec::new();
     for &(low, high) in set.ranges() {
-        let cubes = firewarden_packet::Cube::of_range(low, high, width);
+        let cubes = Cube::of_range(low, high, width);
         if cubes.len() > 2 {
             words.push(format!("{}-{}", ip(low, nfproto), ip(high, nfproto)));
             continue;
@@ -284,27 +342,57 @@ fn prefixes(set: &IntervalSet, nfproto: u128) -> Vec<String> {
 }
 
 /// Interfaces by name. Intervals between names are what is left when rules name others.
-fn interface_words(set: &IntervalSet) -> String {
+fn interface_words(set: &IntervalSet) -> Words {
     let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
     let whole = IntervalSet::from_ranges([(1, loopback - 1), (loopback + 1, u128::MAX)]);
-    if whole.subtract(set).is_empty() {
-        return String::new();
-    }
-    let word = |low: u128, high: u128| -> Option<String> {
+    let word = |&(low, high): &(u128, u128)| -> Option<String> {
         let name = InterfaceName(low).to_string();
         if low == high {
             return Some(name);
         }
         (InterfaceName::prefix(&name) == Ok((low, high))).then(|| format!("{name}*"))
     };
-    let named: Option<Vec<String>> = set.ranges().iter().map(|&(low, high)| word(low, high)).collect();
-    if let Some(named) = named {
-        return listed(&named);
-    }
     let rest = whole.subtract(set);
-    let missing: Option<Vec<String>> = rest.ranges().iter().map(|&(low, high)| word(low, high)).collect();
-    match missing {
-        Some(missing) => format!("any but {}", listed(&missing)),
-        None => "some interfaces".to_owned(),
+    let missing: Option<Vec<String>> = rest.ranges().iter().map(word).collect();
+    if let Some(list) = missing {
+        return Words { except: true, list };
+    }
+    // Beside names, the set may hold what lies between others' names.
+    let names: Vec<String> = set.ranges().iter().filter_map(word).collect();
+    let more = names.len() < set.ranges().len();
+    Words { except: false, list: names.into_iter().chain(more.then(|| "others".to_owned())).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_differ_on_one_side_are_united() {
+        let all = vec![(0, 9)];
+        let part = |input: (u128, u128), source: (u128, u128)| -> Sides {
+            [vec![source], all.clone(), all.clone(), all.clone(), vec![input]]
+        };
+        let mut parts = vec![part((0, 4), (0, 1)), part((5, 9), (0, 1)), part((0, 9), (2, 3))];
+        merge(&mut parts);
+        assert_eq!(parts, [part((0, 9), (0, 3))]);
+    }
+
+    #[test]
+    fn sets_in_words() {
+        let v4 =
+            |ranges: &[(u128, u128)]| address_words(&IntervalSet::from_ranges(ranges.iter().copied()), 2);
+        assert!(v4(&[(0, 0xFFFF_FFFF)]).is_all());
+        assert_eq!(
+            v4(&[(0x0A00_0000, 0x0AFF_FFFF)]),
+            Words { except: false, list: vec!["10.0.0.0/8".into()] }
+        );
+        assert_eq!(
+            v4(&[(0, 0x09FF_FFFF), (0x0B00_0000, 0xFFFF_FFFF)]),
+            Words { except: true, list: vec!["10.0.0.0/8".into()] }
+        );
+        let wan = InterfaceName::new("wan").unwrap().0;
+        assert_eq!(interface_words(&IntervalSet::single(wan)).list, ["wan"]);
+        assert!(interface_words(&IntervalSet::from_ranges([(0, u128::MAX)])).is_all());
     }
 }

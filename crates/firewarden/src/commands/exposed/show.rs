@@ -1,7 +1,7 @@
 //! What is exposed as text, JSON and Markdown.
 
 use super::ask::{Kind, Way};
-use super::rows::{HostRows, Row, Who};
+use super::rows::{HostRows, Row, Who, Words};
 use crate::output::AnswerFormat;
 use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_diagnostic::render::Style;
@@ -12,6 +12,12 @@ use std::fmt::Write;
 
 /// The longest rule that is shown, in characters.
 const LONGEST_RULE: usize = 100;
+
+/// The most addresses or interfaces that are listed in one line.
+const MOST_WORDS: usize = 4;
+
+/// The width of the IPv4 column, in characters.
+const COLUMN: std::ops::RangeInclusive<usize> = 12..=44;
 
 /// The most port ranges that are listed in one line.
 const MOST_RANGES: usize = 12;
@@ -72,12 +78,14 @@ struct WireRange {
 /// Packets that one rule lets through.
 #[derive(Serialize, JsonSchema)]
 struct WireWho {
-    /// `anyone`, prefixes and ranges, or `anyone but` such.
-    sources: String,
-    /// The interfaces they come in by; empty for any.
-    interfaces: String,
-    /// Destination addresses; empty for any of the host.
-    destinations: String,
+    /// Prefixes and ranges.
+    sources: WireWords,
+    /// The interfaces they come in by.
+    interfaces: WireWords,
+    /// The interfaces they leave by.
+    leaves_by: WireWords,
+    /// Destination addresses.
+    destinations: WireWords,
     /// Where they are translated to; empty where they aren't.
     translated_to: String,
     /// What else decides, such as a rate limit.
@@ -88,6 +96,15 @@ struct WireWho {
     file: String,
     /// Its line, from 1; 0 where there is none.
     line: u32,
+}
+
+/// A set: what the list names, or everything else.
+#[derive(Serialize, JsonSchema)]
+struct WireWords {
+    /// Everything but the list; with an empty list, everything.
+    except: bool,
+    /// Prefixes, ranges, names.
+    list: Vec<String>,
 }
 
 /// The answer in a format.
@@ -137,14 +154,36 @@ fn wire_row(row: &Row) -> WireRow {
 
 fn wire_who(who: &Who) -> WireWho {
     WireWho {
-        sources: who.sources.clone(),
-        interfaces: who.interfaces.clone(),
-        destinations: who.destinations.clone(),
+        sources: wire_words(&who.sources),
+        interfaces: wire_words(&who.interfaces),
+        leaves_by: wire_words(&who.leaves_by),
+        destinations: wire_words(&who.destinations),
         translated_to: who.translated.clone(),
         conditions: who.conditions.clone(),
         rule: who.rule.clone(),
         file: who.file.clone(),
         line: who.line,
+    }
+}
+
+fn wire_words(words: &Words) -> WireWords {
+    WireWords { except: words.except, list: words.list.clone() }
+}
+
+/// A set in one phrase; empty for everything where `all` is.
+fn phrase(words: &Words, all: &str) -> String {
+    if words.is_all() {
+        return all.to_owned();
+    }
+    let shown = words.list.iter().take(MOST_WORDS).cloned().collect::<Vec<String>>().join(", ");
+    let list = match words.list.len().saturating_sub(MOST_WORDS) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    };
+    match (words.except, all) {
+        (false, _) => list,
+        (true, "") => format!("any but {list}"),
+        (true, all) => format!("{all} but {list}"),
     }
 }
 
@@ -174,13 +213,15 @@ fn words(all: &[Who]) -> Vec<String> {
         return vec!["nobody".to_owned()];
     }
     let line = |who: &Who| {
-        let mut text = who.sources.clone();
-        for (word, part) in
-            [(" by ", &who.interfaces), (" to ", &who.destinations), (" as ", &who.translated)]
-        {
+        let mut text = phrase(&who.sources, "anyone");
+        for (word, part) in [
+            ("in", phrase(&who.interfaces, "")),
+            ("out", phrase(&who.leaves_by, "")),
+            ("to", phrase(&who.destinations, "")),
+            ("becoming", who.translated.clone()),
+        ] {
             if !part.is_empty() {
-                text.push_str(word);
-                text.push_str(part);
+                text.push_str(&format!(" {word} {part}"));
             }
         }
         if !who.conditions.is_empty() {
@@ -195,6 +236,26 @@ fn words(all: &[Who]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Lines that fit into a column, broken between words.
+fn wrapped(lines: &[String]) -> Vec<String> {
+    let mut out = Vec::new();
+    for line in lines {
+        let mut current = String::new();
+        for word in line.split(' ') {
+            let width = current.chars().count() + 1 + word.chars().count();
+            if !current.trim().is_empty() && width > *COLUMN.end() {
+                out.push(std::mem::replace(&mut current, "  ".to_owned()));
+            }
+            if !current.is_empty() && !current.ends_with("  ") {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        out.push(current);
+    }
+    out
 }
 
 /// The rules of a row with their places, each once.
@@ -242,17 +303,13 @@ fn human(hosts: &[HostRows], style: Style) -> String {
             }
             let lefts: Vec<String> = rows.iter().map(|row| subject(row)).collect();
             let left = lefts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(10);
-            let middle = rows
-                .iter()
-                .flat_map(|row| words(&row.ipv4))
-                .map(|text| text.chars().count())
-                .max()
-                .unwrap_or(0);
-            let middle = middle.clamp(12, 48);
+            let wide = |all: &[Who]| wrapped(&words(all));
+            let longest = rows.iter().flat_map(|row| wide(&row.ipv4)).map(|text| text.chars().count()).max();
+            let middle = longest.unwrap_or(0).clamp(*COLUMN.start(), *COLUMN.end());
             push(&mut out, format_args!("\n  {}\n", paint(heading(way), bold)));
             push(&mut out, format_args!("  {:left$}  {:middle$}  IPv6\n", "", "IPv4"));
             for (row, subject) in rows.iter().zip(&lefts) {
-                let (ipv4, ipv6) = (words(&row.ipv4), words(&row.ipv6));
+                let (ipv4, ipv6) = (wide(&row.ipv4), wide(&row.ipv6));
                 for line in 0..ipv4.len().max(ipv6.len()) {
                     let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
                     let first = if line == 0 { subject.as_str() } else { "" };
