@@ -79,7 +79,7 @@ impl<'a> Lowerer<'a, '_> {
         let set = state.declaration;
         let span = set.span;
         let key = match &set.key {
-            Some(ty) => self.types_of(table, ty),
+            Some(ty) => self.types_of(ty),
             None if set.kind == SetKind::Meter => None,
             None => {
                 self.report_fail(invalid::<()>(
@@ -96,12 +96,12 @@ impl<'a> Lowerer<'a, '_> {
                 [single] if &*single.text == "verdict" => Some(DataType::Verdict),
                 [single] => match object_kind(&single.text) {
                     Some(kind) => Some(DataType::Object(kind)),
-                    None => set.data.as_ref().and_then(|ty| self.types_of(table, ty)).map(DataType::Values),
+                    None => set.data.as_ref().and_then(|ty| self.types_of(ty)).map(DataType::Values),
                 },
-                _ => set.data.as_ref().and_then(|ty| self.types_of(table, ty)).map(DataType::Values),
+                _ => set.data.as_ref().and_then(|ty| self.types_of(ty)).map(DataType::Values),
             },
             (Some(SetType::Object(kind)), _) => Some(DataType::Object(kind.value)),
-            (Some(ty), _) => self.types_of(table, ty).map(DataType::Values),
+            (Some(ty), _) => self.types_of(ty).map(DataType::Values),
             (None, SetKind::Map) if set.key.is_some() => {
                 self.report_fail(invalid::<()>(
                     "no-type",
@@ -151,7 +151,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// The types that a `type` or `typeof` line names. Reports and gives `None` where one isn't known.
-    fn types_of(&mut self, table: usize, ty: &SetType) -> Option<Vec<Want>> {
+    fn types_of(&mut self, ty: &SetType) -> Option<Vec<Want>> {
         match ty {
             SetType::Named(names) => {
                 let mut wants = Vec::with_capacity(names.len());
@@ -175,8 +175,8 @@ impl<'a> Lowerer<'a, '_> {
             }
             SetType::TypeOf(expr) => {
                 let parts = parts(expr);
-                let family = self.tables.get(table)?.family;
-                let site = Site::anywhere(family);
+                // A type is a type in every family.
+                let site = Site::anywhere(crate::ir::Family::Bridge);
                 let mut wants = Vec::with_capacity(parts.len());
                 for part in parts {
                     match typeof_part(part, &site) {
