@@ -2,10 +2,11 @@
 
 use super::Lowerer;
 use super::context::{Known, is_vlan, range_test};
+use super::elements::{ETHER_TYPES, ct_state_word, element_products, parts};
 use super::linear::{as_intervals, as_masked};
 use super::rule::{Left, RuleContext};
 use super::selector::Place;
-use super::sets::{Content, ETHER_TYPES, Key, ct_state_word, parts};
+use super::sets::{Content, Key};
 use super::text;
 use super::types::Type;
 use super::value::{Fail, Want, constant, each_element, interval, invalid};
@@ -144,7 +145,7 @@ impl<'a> Lowerer<'a, '_> {
             }
             _ => {
                 let mut products = Vec::new();
-                match super::sets::element_products(&test.right, &key.wants, &mut products) {
+                match element_products(&test.right, &key.wants, &mut products) {
                     Ok(()) => {}
                     Err(Fail::Unmodelled) => return self.opaque_concatenation(cx, test, negated),
                     Err(other) => return Err(other),

@@ -2,7 +2,7 @@
 //! representation.
 //!
 //! The steps, each in a module of its own: [`state`] runs the commands; [`sets`] gives sets and maps their types and
-//! elements; [`matching`], [`statement`], [`nat`] and [`mangle`] turn statements into those of the representation,
+//! [`elements`]; [`matching`], [`statement`], [`nat`] and [`mangle`] turn statements into those of the representation,
 //! with [`selector`] for what an expression reads, [`value`] for constants and [`context`] for the protocols that nft
 //! tests without being told; [`checks`] refuses what the kernel refuses of chains (loops, statements on the wrong
 //! hook).
@@ -12,6 +12,7 @@
 
 mod checks;
 mod context;
+mod elements;
 mod linear;
 mod mangle;
 mod matching;

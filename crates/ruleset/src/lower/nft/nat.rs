@@ -2,9 +2,10 @@
 
 use super::Lowerer;
 use super::context::Known;
+use super::elements::parts;
 use super::rule::RuleContext;
 use super::selector::Place;
-use super::sets::{DataType, Expected, parts};
+use super::sets::{DataType, Expected};
 use super::text;
 use super::types::Type;
 use super::value::{Fail, Want, host_mask, interval, invalid};
@@ -16,8 +17,9 @@ use smallvec::{SmallVec, smallvec};
 
 const PORT: Want = Want { ty: Type::Service, bits: 16 };
 
-/// The ports from which the kernel picks one at random.
-const RANDOM_PORTS: (u128, u128) = (1024, 65535);
+/// The ports from which the kernel picks one at random: below 1024 for a source port that is, above for one that isn't
+/// (nf_nat_l4proto_unique_tuple).
+const RANDOM_PORTS: (u128, u128) = (1, 65535);
 
 impl<'a> Lowerer<'a, '_> {
     /// Lowers `snat`, `dnat`, `masquerade` and `redirect`.

@@ -2,8 +2,9 @@
 
 use super::Lowerer;
 use super::context::{Known, is_vlan, network_name, transport_name};
+use super::elements::parts;
 use super::rule::RuleContext;
-use super::sets::{Content, Expected, parts};
+use super::sets::{Content, Expected};
 use super::text;
 use super::types::Type;
 use super::value::{Fail, Want, closest, constant, interval, invalid};
