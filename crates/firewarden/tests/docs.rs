@@ -93,7 +93,13 @@ fn answer(folder: &Folder, question: &str) -> String {
         report["results"][0]["verdict"].clone()
     } else {
         let run = folder.run(&["trace", question, "rules", "--format", "json"]);
-        json(&run.stdout, &run.stderr)["outcome"].clone()
+        let traced = json(&run.stdout, &run.stderr);
+        let refused = if traced["outcome"].as_str().is_some_and(|text| text.starts_with("reject")) {
+            "reject"
+        } else {
+            "drop"
+        };
+        serde_json::Value::from(if traced["accepted"] == true { "accept" } else { refused })
     };
     value.as_str().unwrap_or("nothing").to_owned()
 }

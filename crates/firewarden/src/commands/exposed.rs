@@ -24,7 +24,7 @@ pub fn run(options: &Exposed, color: Color) -> Result<ExitCode, Stopped> {
         return Err(Stopped { diagnostics: loaded.files.diagnostics, sources: loaded.files.sources });
     }
     let chosen = match (&options.input.host, &loaded.stack) {
-        (Some(name), Some(_)) => Some(loaded.one_host(Some(name.as_str()))?),
+        (Some(name), Some(_)) => Some(loaded.one_host(name)?),
         _ => None,
     };
     let Loaded { files, atoms, hosts, .. } = &loaded;

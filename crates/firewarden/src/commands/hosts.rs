@@ -52,17 +52,10 @@ pub fn load(input: &Input) -> Result<Loaded, Stopped> {
 }
 
 impl Loaded {
-    /// The host that `--host` names, or the only one.
-    pub fn one_host(&self, wanted: Option<&str>) -> Result<usize, Diagnostic> {
+    /// The host of that name.
+    pub fn one_host(&self, name: &str) -> Result<usize, Diagnostic> {
         let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
-        match (wanted, self.hosts.len()) {
-            (Some(name), _) => {
-                names.iter().position(|known| *known == name).ok_or_else(|| unknown(name, &names))
-            }
-            (None, 1) => Ok(0),
-            (None, _) => Err(Diagnostic::error("which-host", "the stack has several hosts")
-                .help(format!("say which with `--host`: {}", names.join(", ")))),
-        }
+        names.iter().position(|known| *known == name).ok_or_else(|| unknown(name, &names))
     }
 }
 

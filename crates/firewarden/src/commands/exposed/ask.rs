@@ -56,14 +56,19 @@ impl Kind {
         let base = PacketBox::all()
             .with_value(Field::NFPROTO, nfproto)
             .with_value(Field::CT_STATE, ct_state::NEW)
-            .with_value(Field::CT_DIRECTION, 0);
+            .with_value(Field::CT_DIRECTION, 0)
+            .with_value(Field::FRAGMENT_OFFSET, 0);
+        // What clients send from (RFC 6056).
+        let client = Dim::Range(1024, 65_535);
         match self {
             Kind::Tcp => {
                 let tested = tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST | tcp_flag::FIN;
                 let syn = Dim::Bits(Cube::new(tested, tcp_flag::SYN));
-                vec![base.with_value(Field::L4PROTO, 6).with(Field::TCP_FLAGS, syn)]
+                vec![
+                    base.with_value(Field::L4PROTO, 6).with(Field::TCP_FLAGS, syn).with(Field::SPORT, client),
+                ]
             }
-            Kind::Udp => vec![base.with_value(Field::L4PROTO, 17)],
+            Kind::Udp => vec![base.with_value(Field::L4PROTO, 17).with(Field::SPORT, client)],
             Kind::Echo => {
                 let echo = if nfproto == 2 { 8 } else { 128 };
                 vec![base.with_value(Field::L4PROTO, icmp).with_value(Field::ICMP_TYPE, echo)]

@@ -1,12 +1,11 @@
 //! From boxes of packets to lines that people read: ports on the left, who may reach them on the right.
 
 use super::ask::{Exposure, Found, Kind, Way, senders};
-use crate::commands::trace::chain_name;
 use firewarden_diagnostic::SourceMap;
 use firewarden_diagnostic::render::text::one_line;
 use firewarden_network::Host;
 use firewarden_packet::{AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox};
-use firewarden_ruleset::ir::RuleRef;
+use firewarden_ruleset::ir::{Chain, Family, RuleRef, Ruleset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -177,7 +176,7 @@ impl Context<'_> {
         let [sources, destinations, ports, output, input] = sides.map(IntervalSet::from_ranges);
         let (rule, file, line) = self.rule(rest.rule);
         let mut conditions = rest.conditions.clone();
-        if !ports.covers(0, 65_535) {
+        if !ports.covers(1024, 65_535) {
             let words: Vec<String> = ports.ranges().iter().map(|&(low, high)| range(low, high)).collect();
             conditions.push(format!("the source port is {}", words.join(" or ")));
         }
@@ -227,6 +226,7 @@ impl Context<'_> {
                 Field::ICMP_TYPE,
                 Field::ICMP_CODE,
                 Field::SPORT,
+                Field::FRAGMENT_OFFSET,
                 Field::OIFNAME,
             ];
             if named.contains(field) || *dim == whole {
@@ -256,6 +256,20 @@ impl Context<'_> {
             None => (text, String::new(), 0),
         }
     }
+}
+
+/// Family, table and chain as nft writes them.
+fn chain_name(chain: &Chain, ruleset: &Ruleset) -> String {
+    let Some(table) = ruleset.table(chain.table) else { return chain.name.to_string() };
+    let family = match table.family {
+        Family::Ip => "ip",
+        Family::Ip6 => "ip6",
+        Family::Inet => "inet",
+        Family::Arp => "arp",
+        Family::Bridge => "bridge",
+        Family::Netdev => "netdev",
+    };
+    format!("{family} {} {}", table.name, chain.name)
 }
 
 fn range(low: u128, high: u128) -> String {
