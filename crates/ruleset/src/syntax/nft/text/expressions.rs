@@ -155,8 +155,13 @@ impl<'p> Parser<'_, '_, 'p> {
     /// A basic expression, or a prefix or range of them.
     pub(super) fn range(&mut self, mode: Mode) -> Parsed<Expr> {
         let low = self.basic(mode)?;
+        self.range_from(low, mode)
+    }
+
+    /// Goes on after `low` with a prefix length or the end of a range.
+    fn range_from(&mut self, low: Expr, mode: Mode) -> Parsed<Expr> {
         match self.token.kind {
-            Kind::Slash if self.peek_second().0 == Kind::Number => {
+            Kind::Slash if self.lexer.byte_ahead().is_ascii_digit() => {
                 self.bump();
                 let length = self.number("the length of a prefix")?;
                 let span = low.span.to(self.span(self.end, self.end));
@@ -211,7 +216,20 @@ impl<'p> Parser<'_, '_, 'p> {
 
     /// A constant: value, prefix or range, or a concatenation of these.
     pub(super) fn value_concat(&mut self) -> Parsed<Expr> {
-        let first = self.range(Mode::Value)?;
+        // Most constants are a single token: find that out before asking for every operator.
+        let first = match self.token.kind {
+            Kind::Number | Kind::Ipv4 | Kind::Word | Kind::Quoted => self.literal(Mode::Value)?,
+            _ => self.primary(Mode::Value)?,
+        };
+        let first = match self.token.kind {
+            Kind::Newline | Kind::Comma | Kind::RBrace | Kind::Colon | Kind::Semicolon => return Ok(first),
+            Kind::Slash | Kind::Dash => self.range_from(first, Mode::Value)?,
+            _ if self.binary_op().is_none() => first,
+            _ => {
+                let low = self.binary(first, Mode::Value, 1)?;
+                self.range_from(low, Mode::Value)?
+            }
+        };
         self.concat(first, &mut |parser| parser.range(Mode::Value))
     }
 

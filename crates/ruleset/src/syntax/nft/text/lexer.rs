@@ -93,8 +93,20 @@ pub(super) struct Lexer<'t> {
     pub(super) carriage_return: Option<u32>,
 }
 
+/// Which bytes a word goes on over.
+const WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let character = byte as u8;
+        table[byte] = character.is_ascii_alphanumeric() || matches!(character, b'_' | b'.' | b'-' | b'/');
+        byte += 1;
+    }
+    table
+};
+
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/')
+    WORD[usize::from(byte)]
 }
 
 impl<'t> Lexer<'t> {
@@ -126,6 +138,12 @@ impl<'t> Lexer<'t> {
             }
             _ => None,
         }
+    }
+
+    /// The first byte after the last token that isn't a blank; 0 at the end.
+    pub(super) fn byte_ahead(&self) -> u8 {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        rest.iter().copied().find(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(0)
     }
 
     fn peek(&self, ahead: usize) -> u8 {
@@ -176,10 +194,12 @@ impl<'t> Lexer<'t> {
                 },
                 b'"' => return self.quoted(start),
                 b'0'..=b'9' => return self.number(start),
-                b'a'..=b'f' | b'A'..=b'F' => match self.address(start) {
-                    Some(token) => return token,
-                    None => return self.word(start),
-                },
+                b'a'..=b'f' | b'A'..=b'F' => {
+                    // An address has a colon after at most four digits.
+                    let colon = (1..5).any(|ahead| self.peek(ahead) == b':');
+                    let address = if colon { self.address(start) } else { None };
+                    return address.unwrap_or_else(|| self.word(start));
+                }
                 b'g'..=b'z' | b'G'..=b'Z' | b'_' => return self.word(start),
                 b'.' if is_word(next) => return self.word(start),
                 b'.' => (Kind::Dot, 1),
@@ -316,6 +336,16 @@ impl<'t> Lexer<'t> {
     }
 
     fn number(&mut self, start: usize) -> Token {
+        let digits = self.run(start, |byte| byte.is_ascii_digit());
+        match self.bytes.get(digits).copied().unwrap_or(0) {
+            b'.' if self.bytes.get(digits + 1).is_some_and(u8::is_ascii_digit) => self.ipv4(start),
+            b':' | b'a'..=b'z' | b'A'..=b'F' | b'X' => self.number_or_word(start, digits),
+            _ => self.until(Kind::Number, start, digits),
+        }
+    }
+
+    /// Digits that a letter or a colon follows.
+    fn number_or_word(&mut self, start: usize, digits: usize) -> Token {
         if self.peek(0) == b'0' && matches!(self.peek(1), b'x' | b'X') && self.peek(2).is_ascii_hexdigit() {
             let end = self.run(start + 2, |byte| byte.is_ascii_hexdigit());
             return self.until(Kind::Number, start, end);
@@ -323,10 +353,7 @@ impl<'t> Lexer<'t> {
         if let Some(token) = self.address(start) {
             return token;
         }
-        let digits = self.run(start, |byte| byte.is_ascii_digit());
-        let after = self.bytes.get(digits).copied().unwrap_or(0);
-        match after {
-            b'.' if self.bytes.get(digits + 1).is_some_and(u8::is_ascii_digit) => self.ipv4(start),
+        match self.bytes.get(digits).copied().unwrap_or(0) {
             b'q' | b'a' if self.slice(start as u32, digits as u32) == "8021" => {
                 let end = self.run(start, is_word);
                 self.until(Kind::Word, start, end)
@@ -341,8 +368,10 @@ impl<'t> Lexer<'t> {
 
     fn ipv4(&mut self, start: usize) -> Token {
         let end = self.run(start, |byte| byte.is_ascii_digit() || byte == b'.');
-        let text = self.slice(start as u32, end as u32);
-        let kind = if parse_ipv4(text).is_some() { Kind::Ipv4 } else { Kind::BadAddress };
+        let kind = match self.bytes.get(start..end).and_then(ipv4_bytes) {
+            Some(_) => Kind::Ipv4,
+            None => Kind::BadAddress,
+        };
         self.until(kind, start, end)
     }
 
@@ -436,10 +465,14 @@ impl<'t> Lexer<'t> {
 
 /// Four decimal numbers up to 255; leading zeros are read as decimal.
 pub(in super::super) fn parse_ipv4(text: &str) -> Option<[u8; 4]> {
+    ipv4_bytes(text.as_bytes())
+}
+
+fn ipv4_bytes(bytes: &[u8]) -> Option<[u8; 4]> {
     let mut address = [0; 4];
     let mut index = 0;
     let (mut value, mut digits) = (0_u16, 0);
-    for byte in text.bytes() {
+    for &byte in bytes {
         match byte {
             b'0'..=b'9' if digits < 3 => {
                 value = value * 10 + u16::from(byte - b'0');
