@@ -426,7 +426,7 @@ fn translation() {
             ("oifname \"wan\" masquerade", "oifname \"wan\"; snat ip masquerade"),
             (
                 "ip saddr 10.0.0.0/8 masquerade random",
-                "saddr 10.0.0.0/8; snat ip masquerade port choice 1024-65535",
+                "saddr 10.0.0.0/8; snat ip masquerade port choice 1-65535",
             ),
             (
                 "ip protocol 6 masquerade to :1024-2048",
