@@ -4,6 +4,7 @@
 
 pub mod coverage;
 pub mod differential;
+pub mod equivalence;
 pub mod generate;
 pub mod host;
 pub mod load;
