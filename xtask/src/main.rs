@@ -1,6 +1,7 @@
 //! Commands for the people who build Firewarden.
 
 mod bench;
+mod corpus;
 mod schemas;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,8 @@ struct Cli {
 enum Command {
     /// Measure whole commands on rulesets of growing size, beside `nft -c -f`.
     Bench(bench::Options),
+    /// Run the frontends and the engine over a corpus of real rulesets, and write docs/corpus.md.
+    Corpus(corpus::Options),
     /// Write the schemas and the help texts under docs/.
     Schemas {
         /// Write nothing; fail where a file is out of date.
@@ -28,6 +31,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Corpus(options) => corpus::run(&options),
         Command::Schemas { check } => schemas::run(check),
     }
 }

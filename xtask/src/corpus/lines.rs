@@ -12,6 +12,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("-j SET ", "the set isn't in the text"),
     ("-m set ", "the set isn't in the text"),
     ("-m nfacct --nfacct-name wrong", "the accounting object isn't in the text"),
+    ("icmp code != 1 icmp type 2 icmp mtu 5", "nft can't put the tests into an order; each of them is fine"),
 ];
 
 #[derive(Default)]
@@ -151,44 +152,43 @@ fn nft_file(name: &str, text: &str, tally: &mut Tally) {
         }
     }
     for (family, table, chains) in tables {
-        let mut blocks: BTreeMap<String, String> = BTreeMap::new();
-        let mut order: Vec<String> = Vec::new();
+        let mut declared: Vec<String> = Vec::new();
         let head: String = chains
             .iter()
             .map(|chain| format!("chain {chain} {{ {}; }}\n", specs.get(chain).copied().unwrap_or_default()))
             .collect();
-        let ruleset = |blocks: &BTreeMap<String, String>, order: &[String], more: &str| {
-            let named: String = order
-                .iter()
-                .filter_map(|name| blocks.get(name))
-                .map(|block| format!("{block} }}\n"))
-                .collect();
-            format!("table {family} {table} {{\n{head}{named}{more}}}\n")
+        let mut elements = String::new();
+        let ruleset = |declared: &[String], elements: &str, more: &str| {
+            let named: String = declared.iter().map(|block| format!("{block} }}\n")).collect();
+            format!("table {family} {table} {{\n{head}{named}{more}}}\n{elements}")
         };
         for &(step, ok) in &steps {
             let place = format!("{name} {family}");
             match step.split_at_checked(1) {
                 Some((kind @ ("!" | "%"), spec)) => {
-                    let (id, block) = if kind == "!" { set_block(spec) } else { object_block(spec) };
-                    let error = error_of(&ruleset(&blocks, &order, &format!("{block} }}\n")), Language::Nft);
+                    let block = if kind == "!" { set_block(spec) } else { object_block(spec) };
+                    let error =
+                        error_of(&ruleset(&declared, &elements, &format!("{block} }}\n")), Language::Nft);
                     if ok && error.is_none() {
-                        blocks.insert(id.clone(), block);
-                        order.push(id);
+                        declared.push(block);
                     }
                     tally.add(&place, step, ok, error);
                 }
                 Some(("?", spec)) => {
-                    let (set, elements) = spec.split_once(' ').unwrap_or((spec, ""));
-                    let command = format!("add element {family} {table} {set} {{ {elements} }}\n");
+                    let (set, values) = spec.split_once(' ').unwrap_or((spec, ""));
+                    let command = format!("add element {family} {table} {set} {{ {values} }}\n");
                     let error =
-                        error_of(&format!("{}{command}", ruleset(&blocks, &order, "")), Language::Nft);
+                        error_of(&format!("{}{command}", ruleset(&declared, &elements, "")), Language::Nft);
+                    if ok && error.is_none() {
+                        elements.push_str(&command);
+                    }
                     tally.add(&place, step, ok, error);
                 }
                 _ => {
                     let chain = chains.first().copied().unwrap_or_default();
                     let command = format!("add rule {family} {table} {chain} {step}\n");
                     let error =
-                        error_of(&format!("{}{command}", ruleset(&blocks, &order, "")), Language::Nft);
+                        error_of(&format!("{}{command}", ruleset(&declared, &elements, "")), Language::Nft);
                     tally.add(&place, step, ok, error);
                 }
             }
@@ -210,15 +210,15 @@ fn expected(line: &str) -> Option<(&str, bool)> {
 }
 
 /// `name type ipv4_addr : mark flags interval` as a block, without its closing brace.
-fn set_block(spec: &str) -> (String, String) {
+fn set_block(spec: &str) -> String {
     let (name, rest) = spec.split_once(' ').unwrap_or((spec, ""));
     let kind = if rest.contains(" : ") { "map" } else { "set" };
     let rest = rest.replace(" flags ", "; flags ").replace(" timeout ", "; timeout ");
-    (name.to_owned(), format!("{kind} {name} {{ {rest};"))
+    format!("{kind} {name} {{ {rest};")
 }
 
 /// `name type counter …` as a block, without its closing brace.
-fn object_block(spec: &str) -> (String, String) {
+fn object_block(spec: &str) -> String {
     let (name, rest) = spec.split_once(" type ").unwrap_or((spec, ""));
     let kinds = ["ct helper", "ct timeout", "ct expectation", "counter", "quota", "limit", "synproxy"];
     let kind = kinds.into_iter().find(|kind| rest.starts_with(kind)).unwrap_or("counter");
@@ -226,5 +226,5 @@ fn object_block(spec: &str) -> (String, String) {
     let body = body.strip_prefix('{').and_then(|body| body.strip_suffix('}')).unwrap_or(body).trim();
     let body = body.trim_end_matches(';').replace(';', ";\n").replace("};\n", "}\n");
     let end = if body.is_empty() { "" } else { ";" };
-    (format!("{kind} {name}"), format!("{kind} {name} {{ {body}{end}"))
+    format!("{kind} {name} {{ {body}{end}")
 }

@@ -40,11 +40,13 @@ const READ_OFF: &[(&str, &[(&str, &str)])] = &[
             ("eth0.12", "192.168.12.0/24"),
             ("eth0.13", "192.168.13.0/24"),
             ("eth0.14", "192.168.14.0/24"),
+            ("eth0.19", "192.168.19.0/24"),
             ("eth0.20", "192.168.20.0/24"),
             ("eth0.21", "192.168.21.0/24"),
             ("eth0.22", "192.168.22.0/24"),
             ("eth0.23", "192.168.23.0/24"),
             ("eth0.24", "192.168.24.0/24"),
+            ("eth1", "! 10.0.0.0/8 127.0.0.0/8 172.16.0.0/12 192.168.0.0/16"),
         ],
     ),
 ];
@@ -171,11 +173,15 @@ fn one(
             let decision = engine.run_hook(hook, flow, &Unknown, Detail::Fate, &mut rules).ok()?;
             Some(decision.fate == Fate::Accepted)
         };
-        let Some(in_bound) = run(&flat, &mut flow) else { return Ok(Answer::Undetermined(regions)) };
-        // Within an upper bound, and outside of a lower one, nothing can go wrong.
-        if in_bound != (bound == Bound::Upper) {
-            let Some(accepted) = run(&ours, &mut flow) else { return Ok(Answer::Undetermined(regions)) };
-            if accepted != in_bound {
+        // What the smaller side accepts, the larger one must accept too; the rest needs no second look.
+        let [first, second] = match bound {
+            Bound::Upper => [&ours, &flat],
+            Bound::Lower => [&flat, &ours],
+        };
+        let Some(accepted) = run(first, &mut flow) else { return Ok(Answer::Undetermined(regions)) };
+        if accepted {
+            let Some(also) = run(second, &mut flow) else { return Ok(Answer::Undetermined(regions)) };
+            if !also {
                 return Ok(Answer::Violated(firewarden_packet::text::format(flow.origin(), &atoms)));
             }
         }
@@ -222,13 +228,23 @@ fn assigned(listing: &str, folder: &Path) -> Vec<(String, IntervalSet)> {
     for (part, assignments) in READ_OFF {
         if listing.contains(part) {
             all.extend(
-                assignments.iter().filter_map(|(name, net)| Some(((*name).to_owned(), network(net)?))),
+                assignments.iter().filter_map(|(name, net)| Some(((*name).to_owned(), networks(net)?))),
             );
         }
     }
     all.retain(|(name, _)| name != "lo");
     all.extend(network("127.0.0.0/8").map(|own| ("lo".to_owned(), own)));
     all
+}
+
+/// Networks with blanks between; all others after a `!`.
+fn networks(text: &str) -> Option<IntervalSet> {
+    let (list, others) = text.strip_prefix('!').map_or((text, false), |list| (list, true));
+    let mut all = IntervalSet::empty();
+    for net in list.split_whitespace() {
+        all = all.union(&network(net)?);
+    }
+    Some(if others { all.complement(u128::from(u32::MAX)) } else { all })
 }
 
 /// Lines such as `eth0 = [10.0.0.0/8, …]` and `eth1 = all_but_those_ips […]`, over several lines.

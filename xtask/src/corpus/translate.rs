@@ -15,7 +15,54 @@ use std::path::Path;
 const LIMITS: Limits = Limits { regions: 100_000, rules: 10_000_000, detail: Detail::Rules };
 
 /// Pairs whose two sides don't mean the same, or that one side's language doesn't have, and why.
-const EXPLAINED: &[(&str, &str)] = &[];
+const EXPLAINED: &[(&str, &str)] = &[
+    ("FORWARD ! -i +", "No interface can have that name, so neither side matches anything"),
+    ("-m icmp ", NO_PROTOCOL),
+    ("-m icmp6 ", NO_PROTOCOL),
+    ("-m mh ", NO_PROTOCOL),
+    ("-m ipcomp ", NO_PROTOCOL),
+    ("-m tcpmss ", NO_PROTOCOL),
+    ("-m ecn ! --ecn-tcp-ece", NO_PROTOCOL),
+    ("-m ecn --ecn-tcp-cwr", NO_PROTOCOL),
+    (
+        "-m realm ",
+        "The kernel has no routing class yet in this chain, and refuses the rule; the translator doesn't ask it",
+    ),
+    ("-m ah --ahspi 0:4294967295", NOT_NFT),
+    ("--espspi 0:4294967295", NOT_NFT),
+    ("[fec0::1234-fec0::2000]:1-20", NOT_NFT),
+    ("only SHUTDOWN_COMPLETE", NOT_NFT),
+    ("! --rt-segsleft 0:4294967295", NOT_NFT),
+    ("ip6tables-translate -A INPUT -m ah ", HEADER_ANYWHERE),
+    ("-p mh ", HEADER_ANYWHERE),
+    (
+        "--set-xmark 0x16/0x12",
+        "The translation clears the mask's bits after it has set them, iptables before",
+    ),
+    ("--right-shift-mark", "Not read here"),
+    (
+        "ip6tables-translate -A INPUT -j TOS ",
+        "iptables writes the two congestion bits as well, the translation doesn't",
+    ),
+    ("-j TPROXY ", "Where no socket listens, iptables drops, and the translation goes on with the next rule"),
+    (
+        "-m cluster ",
+        "The translation makes every frame a unicast one, iptables only some multicast frames, which isn't modelled",
+    ),
+    (
+        "--ctproto ",
+        "Here iptables' match is taken for the packet's own protocol, and nft's for an opaque condition",
+    ),
+    ("--ctrepl", UNTRACKED),
+    ("--ctexpire 3", UNTRACKED),
+];
+
+const NO_PROTOCOL: &str = "The kernel refuses the rule without `-p`; the translator doesn't ask it";
+const NOT_NFT: &str = "nft refuses its own side of the pair";
+const HEADER_ANYWHERE: &str =
+    "One side asks for the packet's protocol, the other one for a header anywhere in it";
+const UNTRACKED: &str =
+    "A packet without a connection never matches; the opaque condition on nft's side may be true for it";
 
 #[derive(Default)]
 struct Count {

@@ -2,7 +2,7 @@
 
 use super::Lowerer;
 use super::rule::{RuleContext, negate};
-use crate::ir::{Neutral, Statement, Test};
+use crate::ir::{Neutral, Statement, Test, Value};
 use crate::syntax::iptables::args::{self, Address};
 use crate::syntax::iptables::{OptionUse, names};
 use firewarden_packet::{Cube, Field, IntervalSet, Purity, tcp_flag};
@@ -72,8 +72,9 @@ impl Lowerer<'_, '_> {
             // The set of their conditions is a function of the packet and of its circumstances.
             "owner" | "physdev" | "cgroup" | "devgroup" | "cpu" | "helper" | "realm" | "esp" | "ah"
             | "ipcomp" | "mh" | "srh" | "connlabel" => self.each_option(context, loading),
-            "time" | "policy" | "socket" | "osf" | "u32" | "bpf" | "string" | "rt" | "hbh" | "dst"
-            | "frag" | "eui64" | "ipv6header" | "ipvs" | "tcpmss" | "cluster" => {
+            "socket" => self.socket(context, loading),
+            "time" | "policy" | "osf" | "u32" | "bpf" | "string" | "rt" | "hbh" | "dst" | "frag"
+            | "eui64" | "ipv6header" | "ipvs" | "tcpmss" | "cluster" => {
                 self.whole(context, loading, Purity::Pure)
             }
             _ => self.whole(context, loading, Purity::Stateful),
@@ -96,6 +97,18 @@ impl Lowerer<'_, '_> {
         let kind = if loading.module.name == "?" { "unknown match" } else { loading.module.name };
         let atom = self.atom(kind, &text, purity);
         context.atom_test(atom, negated);
+    }
+
+    /// Whether the host has a socket for the packet; with `--restore-skmark`, the packet gets that socket's mark
+    /// (socket_match in net/netfilter/xt_socket.c).
+    fn socket(&mut self, context: &mut RuleContext<'_, '_>, loading: &OptionUse) {
+        self.whole(context, loading, Purity::Pure);
+        if context.get(loading.instance, "restore-skmark").is_some() {
+            let text = context.text(loading.instance);
+            let marks = (0, u128::from(u32::MAX));
+            let mark = self.atoms.choice(self.scope, "socket mark", &text, Purity::Stateful, marks);
+            context.push(Statement::Assign { field: Field::MARK, value: Value::Choice(mark) });
+        }
     }
 
     /// One atom for each option, where all of them must hold: so that `! --uid-owner 0` is the opposite of
