@@ -66,11 +66,11 @@ pub struct AddressRange {
 impl AddressRange {
     /// The addresses of a prefix; bits behind `length` are ignored. Lengths past the width are the width.
     pub const fn prefix(family: Family, address: u128, length: u32) -> AddressRange {
-        let (width, max) = match family {
+        let (width, max): (u32, u128) = match family {
             Family::V4 => (32, 0xFFFF_FFFF),
             Family::V6 => (128, u128::MAX),
         };
-        let free_bits = if length > width { 0 } else { width - length };
+        let free_bits = width.saturating_sub(length);
         let free = if free_bits == 128 { u128::MAX } else { (1 << free_bits) - 1 };
         AddressRange { family, low: address & max & !free, high: (address & max) | free }
     }

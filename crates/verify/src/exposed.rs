@@ -354,6 +354,10 @@ fn wildcard(low: u128, high: u128) -> Option<String> {
     (InterfaceName::prefix(&name).ok()? == (low, high) && !name.is_empty()).then_some(name)
 }
 
+/// A range of ports, and who reaches it by IPv4 and by IPv6.
+type Row = ((u128, u128), [Vec<Access>; 2]);
+
+/// Conditions, rules, and the sources under them.
 type Entry = (Vec<String>, BTreeSet<Span>, IntervalSet);
 
 /// The rows of one class: elementary ranges of ports, neighbours with the same access put together.
@@ -366,7 +370,7 @@ fn rows_of(class: &Class, published_to: Option<&str>, reached: &[Vec<Reached>; 2
     // ICMP types differ by family, and only echo requests are asked for.
     let icmp = class.axis == Field::ICMP_TYPE;
     let starts: Vec<u128> = cuts.iter().copied().collect();
-    let mut rows: Vec<((u128, u128), [Vec<Access>; 2])> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for (index, &low) in starts.iter().enumerate() {
         let high = starts.get(index + 1).map_or(low, |next| next - 1);
         let access = [Family::V4, Family::V6].map(|family| {

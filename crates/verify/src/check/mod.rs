@@ -183,8 +183,8 @@ impl Checker<'_> {
     fn assumptions(&mut self, list: &[Assumption]) -> Vec<Assumed> {
         let mut assumed = Vec::new();
         for assumption in list {
-            if let (Some(expires), Some(today)) = (&assumption.expires, &self.options.today) {
-                if expires.value < *today {
+            if let (Some(expires), Some(today)) = (&assumption.expires, &self.options.today)
+                && expires.value < *today {
                     self.diagnostics.push(
                         Diagnostic::warning(
                             "assumption-expired",
@@ -201,7 +201,6 @@ impl Checker<'_> {
                     );
                     continue;
                 }
-            }
             let wanted = single_spaces(&assumption.atom.value);
             let host = assumption.host.as_ref().map(|host| host.value.as_str());
             let values: Vec<(Field, u128)> = self

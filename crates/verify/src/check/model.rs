@@ -105,7 +105,7 @@ fn is_public(address: &Address) -> bool {
     match crate::address::address(if address.nfproto == 2 { Family::V4 } else { Family::V6 }, address.value) {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
-            !v4.is_private() && !v4.is_link_local() && !v4.is_loopback() && !(a == 100 && b & 0xC0 == 64)
+            !(v4.is_private() || v4.is_link_local() || v4.is_loopback() || (a == 100 && b & 0xC0 == 64))
         }
         IpAddr::V6(v6) => !v6.is_unique_local() && !v6.is_unicast_link_local() && !v6.is_loopback(),
     }

@@ -152,11 +152,10 @@ impl<'r> Router<'r> {
     fn links_of(&self, address: u128) -> BTreeSet<Link> {
         let mut links = BTreeSet::new();
         for (link, ..) in &self.legs {
-            if let Link::Subnet(low, high) = *link {
-                if low <= address && address <= high {
+            if let Link::Subnet(low, high) = *link
+                && low <= address && address <= high {
                     links.insert(*link);
                 }
-            }
         }
         if links.is_empty() {
             links.insert(Link::Outside);

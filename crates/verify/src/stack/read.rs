@@ -319,8 +319,8 @@ impl Reader {
                     );
                 }
             }
-            if let Some(date) = &expires {
-                if !is_date(&date.value) {
+            if let Some(date) = &expires
+                && !is_date(&date.value) {
                     self.values.report(
                         Diagnostic::error("stack-date", format!("`{}` is not a date", shorten(&date.value)))
                             .at(date.span, "")
@@ -328,7 +328,6 @@ impl Reader {
                     );
                     continue;
                 }
-            }
             if let (Some(atom), Some(holds), Some(owner)) = (atom, holds, owner) {
                 assumptions.push(Assumption { atom, holds, host, owner, expires });
             }
