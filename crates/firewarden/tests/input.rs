@@ -99,7 +99,7 @@ fn variables_and_includes() {
     check(&folder, "variable.nft").expect(2, &["variable.nft:4:12", "did you mean `$lan`?"]);
     check(&folder, "a.nft").expect(2, &["b.nft:1:", "cycle"]);
     check(&folder, "missing.nft").expect(2, &["missing.nft:1:", "no such file"]);
-    check(&folder, "sub/good.nft").expect(2, &["sub/./part/x.nft:3:"]);
+    check(&folder, "sub/good.nft").expect(2, &["sub/part/x.nft:3:"]);
 }
 
 #[test]
