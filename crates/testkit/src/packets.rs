@@ -82,7 +82,8 @@ fn of_statement(statement: &Statement, ruleset: &Ruleset, found: &mut BTreeMap<F
         }
         Statement::VerdictMap { key, map } => of_map(key, *map, ruleset, &mut keys),
         Statement::Assign { field, value } => of_value(*field, value, ruleset, &mut keys),
-        Statement::Nat(Nat { address, port, .. }) => {
+        Statement::Nat(nat) => {
+            let Nat { address, port, .. } = &**nat;
             if let NatAddress::To(value) = address {
                 of_value(Field::DADDR, value, ruleset, &mut keys);
             }

@@ -227,13 +227,13 @@ impl Builder<'_> {
             0 => Value::Const(self.dice.value(field)),
             1 => Value::Map { key: smallvec![Field::TTL], map: MapId(2), component: 0 },
             2 if field.kind() == FieldKind::Bits => Value::Mix {
-                terms: smallvec![
+                terms: Box::new([
                     (terms[1], u128::from(self.dice.below(64))),
                     (terms[2], u128::from(self.dice.below(64)))
-                ],
+                ]),
                 xor: u128::from(self.dice.below(64)),
             },
-            2 if self.masks => Value::Mix { terms: smallvec![(field, 7)], xor: 0x0A00_0100 },
+            2 if self.masks => Value::Mix { terms: Box::new([(field, 7)]), xor: 0x0A00_0100 },
             _ => {
                 let base = self.dice.value(field);
                 let name = format!("choice {field:?} {base}");
@@ -274,12 +274,12 @@ impl Builder<'_> {
             0 => NatAddress::Keep,
             _ => NatAddress::To(self.value(Field::DADDR)),
         };
-        Statement::Nat(Nat {
+        Statement::Nat(Box::new(Nat {
             direction: NatDirection::Destination,
             address,
             port,
             nfproto: None,
             unknown_address: None,
-        })
+        }))
     }
 }

@@ -59,7 +59,8 @@ impl Offset {
             Statement::Verdict(verdict) => self.verdict(verdict),
             Statement::VerdictMap { map, .. } => *map = MapId(map.0 + self.maps),
             Statement::Assign { value, .. } => self.value(value),
-            Statement::Nat(Nat { address, port, .. }) => {
+            Statement::Nat(nat) => {
+                let Nat { address, port, .. } = &mut **nat;
                 if let NatAddress::To(value) = address {
                     self.value(value);
                 }

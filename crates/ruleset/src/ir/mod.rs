@@ -186,7 +186,7 @@ pub enum Statement {
         value: Value,
     },
     /// Translates addresses or ports, and accepts the packet in this chain.
-    Nat(Nat),
+    Nat(Box<Nat>),
     /// Exempts the packet from connection tracking.
     Notrack,
     /// Known to have no influence on where packets go (`counter`, `log`, `meta nftrace set`, …).

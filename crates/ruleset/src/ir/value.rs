@@ -13,7 +13,7 @@ pub enum Value {
     /// `CONNMARK --restore-mark`, `NETMAP` (a host part kept, a prefix put in front).
     Mix {
         /// Fields and the bits that are taken from them.
-        terms: SmallVec<[(Field, u128); 2]>,
+        terms: Box<[(Field, u128)]>,
         /// Bits that are flipped (or set, where no term reaches).
         xor: u128,
     },

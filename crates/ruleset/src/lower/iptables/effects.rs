@@ -6,7 +6,6 @@ use super::rule::RuleContext;
 use crate::ir::{Neutral, Statement, Value};
 use crate::syntax::iptables::args;
 use firewarden_packet::{Field, Purity, tcp_flag};
-use smallvec::SmallVec;
 
 const MARK_MAX: u64 = u32::MAX as u64;
 
@@ -15,7 +14,7 @@ fn mix(field: Field, keep: u128, flip: u128) -> Value {
     if keep == 0 {
         Value::Const(flip)
     } else {
-        Value::Mix { terms: SmallVec::from_slice(&[(field, keep)]), xor: flip }
+        Value::Mix { terms: Box::new([(field, keep)]), xor: flip }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::ir::{Nat, NatAddress, NatDirection, Statement, Value};
 use crate::syntax::iptables::args::{self, Address, Network};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_packet::{Field, Purity};
-use smallvec::SmallVec;
 
 /// Hooks at which NETMAP translates the source: input and postrouting.
 const SOURCE_HOOKS: u8 = 2 | 16;
@@ -65,7 +64,7 @@ impl Lowerer<'_, '_> {
             None => None,
         };
         let nfproto = Some(if context.v6() { 10 } else { 2 });
-        context.push(Statement::Nat(Nat { direction, address, port, nfproto, unknown_address }));
+        context.push(Statement::Nat(Box::new(Nat { direction, address, port, nfproto, unknown_address })));
     }
 
     /// Puts a prefix in place of another: of the source after routing, of the destination before it.
@@ -101,15 +100,15 @@ impl Lowerer<'_, '_> {
         let value = if keep == 0 {
             Value::Const(address)
         } else {
-            Value::Mix { terms: SmallVec::from_slice(&[(field, keep)]), xor: address }
+            Value::Mix { terms: Box::new([(field, keep)]), xor: address }
         };
         let nfproto = Some(if context.v6() { 10 } else { 2 });
-        context.push(Statement::Nat(Nat {
+        context.push(Statement::Nat(Box::new(Nat {
             direction,
             address: NatAddress::To(value),
             port: None,
             nfproto,
             unknown_address: None,
-        }));
+        })));
     }
 }

@@ -2,7 +2,7 @@
 //! statements work on some hooks only.
 
 use crate::ir::{
-    ChainId, ChainType, Family, Hook, MapData, Nat, NatAddress, NatDirection, Ruleset, Statement, Verdict,
+    ChainId, ChainType, Family, Hook, MapData, NatAddress, NatDirection, Ruleset, Statement, Verdict,
 };
 use firewarden_diagnostic::{Diagnostic, Span};
 use firewarden_packet::{AtomTable, Purity};
@@ -267,24 +267,26 @@ fn check_hooks(
 fn restriction(statement: &Statement, family: Family) -> Option<(&'static str, u32, &'static str)> {
     let nat: &[ChainType] = &[ChainType::Nat];
     match statement {
-        Statement::Nat(Nat { address: NatAddress::OfOutputInterface, .. }) => {
-            Some(("masquerade", hooks(&[Hook::Postrouting], nat), "in nat chains on postrouting"))
-        }
-        Statement::Nat(Nat { direction: NatDirection::Source, .. }) => Some((
-            "snat",
-            hooks(&[Hook::Postrouting, Hook::Input], nat),
-            "in nat chains on postrouting and input",
-        )),
-        Statement::Nat(Nat { address: NatAddress::ThisHost, .. }) => Some((
-            "redirect",
-            hooks(&[Hook::Prerouting, Hook::Output], nat),
-            "in nat chains on prerouting and output",
-        )),
-        Statement::Nat(Nat { direction: NatDirection::Destination, .. }) => Some((
-            "dnat",
-            hooks(&[Hook::Prerouting, Hook::Output], nat),
-            "in nat chains on prerouting and output",
-        )),
+        Statement::Nat(nat_rule) => Some(match (&nat_rule.address, nat_rule.direction) {
+            (NatAddress::OfOutputInterface, _) => {
+                ("masquerade", hooks(&[Hook::Postrouting], nat), "in nat chains on postrouting")
+            }
+            (_, NatDirection::Source) => (
+                "snat",
+                hooks(&[Hook::Postrouting, Hook::Input], nat),
+                "in nat chains on postrouting and input",
+            ),
+            (NatAddress::ThisHost, NatDirection::Destination) => (
+                "redirect",
+                hooks(&[Hook::Prerouting, Hook::Output], nat),
+                "in nat chains on prerouting and output",
+            ),
+            (_, NatDirection::Destination) => (
+                "dnat",
+                hooks(&[Hook::Prerouting, Hook::Output], nat),
+                "in nat chains on prerouting and output",
+            ),
+        }),
         Statement::Verdict(Verdict::Reject(_)) => Some(match family {
             Family::Bridge => (
                 "reject",

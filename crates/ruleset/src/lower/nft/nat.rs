@@ -13,7 +13,6 @@ use crate::ir::{Nat, NatAddress, NatDirection, Statement, Test, Value};
 use crate::syntax::nft::ast::{self, Expr, ExprKind, MapLookup, NatKind};
 use firewarden_diagnostic::Span;
 use firewarden_packet::{Field, FieldKind, Purity};
-use smallvec::{SmallVec, smallvec};
 
 const PORT: Want = Want { ty: Type::Service, bits: 16 };
 
@@ -77,7 +76,7 @@ impl<'a> Lowerer<'a, '_> {
             (NatAddress::ThisHost, family) => Some(self.own_address("redirect address", family)),
             _ => None,
         };
-        cx.out.push(Statement::Nat(Nat { direction, address, port, nfproto, unknown_address }));
+        cx.out.push(Statement::Nat(Box::new(Nat { direction, address, port, nfproto, unknown_address })));
         Ok(())
     }
 
@@ -247,12 +246,10 @@ impl<'a> Lowerer<'a, '_> {
             && plain_type
         {
             let mask = left.linear.and;
-            let terms: SmallVec<[(Field, u128); 2]> =
-                if mask == 0 { SmallVec::new() } else { smallvec![(field, mask)] };
-            return Ok(Some(if terms.is_empty() {
+            return Ok(Some(if mask == 0 {
                 Value::Const(left.linear.xor)
             } else {
-                Value::Mix { terms, xor: left.linear.xor }
+                Value::Mix { terms: Box::new([(field, mask)]), xor: left.linear.xor }
             }));
         }
         Ok(Some(self.any_value(expr, want)))
@@ -300,7 +297,7 @@ fn prefix_value(base: u128, host: u128, direction: NatDirection) -> Value {
         NatDirection::Source => Field::SADDR,
         NatDirection::Destination => Field::DADDR,
     };
-    Value::Mix { terms: smallvec![(field, host)], xor: base & !host }
+    Value::Mix { terms: Box::new([(field, host)]), xor: base & !host }
 }
 
 fn nat_name(kind: NatKind) -> &'static str {
