@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, repository};
+use common::{Folder, repository, run_in};
 use firewarden_diagnostic::SourceMap;
 use firewarden_verify::stack::read_stack;
 use std::path::{Path, PathBuf};
@@ -138,4 +138,27 @@ fn links_lead_to_files() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_shows_what_the_program_prints() {
+    let shown: Vec<Block> = blocks(&read(&repository().join("README.md")))
+        .into_iter()
+        .filter(|block| block.language == "text")
+        .collect();
+    let commands: [&[&str]; 3] = [
+        &["check", "examples/webstack"],
+        &["check", "examples/outages/003"],
+        &["exposed", "examples/webstack", "--host", "lb"],
+    ];
+    assert_eq!(shown.len(), commands.len());
+    for (block, command) in shown.iter().zip(commands) {
+        let printed = run_in(&repository(), command, b"").stdout;
+        for line in block.text.lines() {
+            assert!(
+                printed.lines().any(|own| own == line),
+                "{command:?} doesn't print this line of the README: {line}"
+            );
+        }
+    }
 }
