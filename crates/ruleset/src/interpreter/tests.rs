@@ -134,13 +134,13 @@ fn filter(build: &mut Build, policy: Policy, rules: Vec<Vec<Statement>>) -> Chai
 }
 
 fn nat(direction: NatDirection, address: NatAddress, port: Option<u128>) -> Statement {
-    Statement::Nat(Nat {
+    Statement::Nat(Box::new(Nat {
         direction,
         address,
         port: port.map(Value::Const),
         nfproto: None,
         unknown_address: None,
-    })
+    }))
 }
 
 fn to(address: u128) -> NatAddress {
@@ -344,13 +344,13 @@ fn translations_of_all_kinds() {
 fn an_unknown_address_is_the_choice_of_the_question() {
     let mut build = Build::new();
     let unknown = build.atoms.choice("", "address", "masquerade", Purity::Pure, (100, 200));
-    let rule = Statement::Nat(Nat {
+    let rule = Statement::Nat(Box::new(Nat {
         direction: NatDirection::Source,
         address: NatAddress::OfOutputInterface,
         port: None,
         nfproto: Some(2),
         unknown_address: Some(unknown),
-    });
+    }));
     build.base(ChainType::Nat, Hook::Postrouting, 100, Policy::Accept, vec![vec![rule]]);
     for (value, expected) in [(150, 150), (0, 100), (999, 200)] {
         let mut walk = Walk::new(Point::default().with(unknown, value));
