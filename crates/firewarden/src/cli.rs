@@ -89,9 +89,19 @@ pub struct Check {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Ask a second opinion on every packet that shows a finding: the kernel's, in a throwaway network namespace.
+    #[arg(long, value_enum, value_name = "BY")]
+    pub confirm: Option<Confirm>,
     /// The most steps for each intent, before it is called undetermined.
     #[arg(long, value_name = "STEPS")]
     pub budget: Option<u64>,
+}
+
+/// Who gives the second opinion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Confirm {
+    /// The Linux kernel of this machine; needs root or user namespaces.
+    Kernel,
 }
 
 /// List who may reach which port, IPv4 and IPv6 side by side.

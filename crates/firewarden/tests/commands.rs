@@ -167,3 +167,22 @@ fn equal_input_gives_equal_output() {
         assert_eq!(run(&arguments).stdout, run(&arguments).stdout);
     }
 }
+
+/// Needs a kernel that can be asked: root or user namespaces, and nft and iptables.
+#[test]
+fn the_kernel_confirms_findings() {
+    for outage in ["000", "001", "002", "003", "004"] {
+        let found = run(&["check", &format!("examples/outages/{outage}"), "--confirm", "kernel"]);
+        if found.all().contains("no-kernel") {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{}", found.all());
+            eprintln!("skipped: {}", found.all());
+            return;
+        }
+        found.expect(1, &["the kernel agrees: dropped"]);
+        assert!(
+            !found.all().contains("disagrees") && !found.all().contains("was not asked"),
+            "{}",
+            found.all()
+        );
+    }
+}

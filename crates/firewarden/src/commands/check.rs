@@ -1,8 +1,9 @@
 //! Does every intent hold?
 
 use super::Stopped;
+use super::confirm;
 use super::hosts::{self, Loaded};
-use crate::cli::Check;
+use crate::cli::{Check, Confirm};
 use crate::internal_error;
 use crate::load::{self, Files};
 use crate::output::{self, Color};
@@ -50,7 +51,7 @@ impl From<Stopped> for Failure {
 
 /// Fills the report; gives the texts that it speaks of.
 fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
-    let Loaded { mut files, mut atoms, stack, mut hosts } = hosts::load(&options.input)?;
+    let Loaded { mut files, mut atoms, stack, mut hosts, inputs } = hosts::load(&options.input)?;
     let mut intents = stack.as_ref().map(|stack| stack.intents.clone()).unwrap_or_default();
     if let (Some(name), Some(_)) = (&options.input.host, &stack) {
         let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
@@ -84,11 +85,16 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
     let checked =
         firewarden_verify::check(&mut hosts, stack.as_ref(), &intents, &mut atoms, &files.sources, &limits)
             .map_err(Failure::Internal)?;
-    drop(progress);
-    report.diagnostics = files.diagnostics;
-    report.diagnostics.extend(checked.diagnostics);
     report.results = checked.results;
-    Ok(files.sources)
+    let mut loaded = Loaded { files, atoms, stack, hosts, inputs };
+    if options.confirm == Some(Confirm::Kernel) {
+        let found = confirm::confirm(&mut report.results, &loaded);
+        loaded.files.diagnostics.extend(found);
+    }
+    drop(progress);
+    report.diagnostics = loaded.files.diagnostics;
+    report.diagnostics.extend(checked.diagnostics);
+    Ok(loaded.files.sources)
 }
 
 /// An intent of the command line. `None` after saying what is wrong with it.

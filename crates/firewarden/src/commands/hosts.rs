@@ -23,6 +23,8 @@ pub struct Loaded {
     pub stack: Option<StackFile>,
     /// The hosts, in the order of the stack file; a single one where there is none.
     pub hosts: Vec<Host>,
+    /// The files of each host.
+    pub inputs: Vec<Vec<RulesetFile>>,
 }
 
 /// Reads the stack file or the rulesets. The error is one that leaves nothing to go on with; others are among the
@@ -36,17 +38,19 @@ pub fn load(input: &Input) -> Result<Loaded, Stopped> {
             let name = input.host.as_deref().unwrap_or(BARE_HOST);
             let ruleset = load::ruleset(name, &rulesets, &mut files, &mut atoms);
             let host = Host { name: name.to_owned(), ruleset, forwards: true, ..Host::default() };
-            Ok(Loaded { files, atoms, stack: None, hosts: vec![host] })
+            Ok(Loaded { files, atoms, stack: None, hosts: vec![host], inputs: vec![rulesets] })
         }
         Subject::Stack(file) => {
             let (stack, found) = read_stack(file, files.text(file));
             files.diagnostics.extend(found);
-            let mut hosts = Vec::new();
+            let (mut hosts, mut inputs) = (Vec::new(), Vec::new());
             for declared in &stack.hosts {
-                let ruleset = ruleset_of(declared, file, &mut files, &mut atoms);
+                let rulesets = rulesets_of(declared, file, &mut files);
+                let ruleset = load::ruleset(&declared.name.value, &rulesets, &mut files, &mut atoms);
                 hosts.push(host_of(declared, ruleset));
+                inputs.push(rulesets);
             }
-            Ok(Loaded { files, atoms, stack: Some(stack), hosts })
+            Ok(Loaded { files, atoms, stack: Some(stack), hosts, inputs })
         }
     }
 }
@@ -68,12 +72,12 @@ pub fn unknown(name: &str, known: &[&str]) -> Diagnostic {
     }
 }
 
-fn ruleset_of(declared: &stack::Host, file: FileId, files: &mut Files, atoms: &mut AtomTable) -> Ruleset {
-    let mut rulesets: Vec<RulesetFile> = Vec::new();
+fn rulesets_of(declared: &stack::Host, file: FileId, files: &mut Files) -> Vec<RulesetFile> {
+    let mut rulesets = Vec::new();
     for path in &declared.rules {
         rulesets.extend(load::declared(&path.value, path.span, file, files));
     }
-    load::ruleset(&declared.name.value, &rulesets, files, atoms)
+    rulesets
 }
 
 /// A declared host as the network knows it.

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod check;
+mod confirm;
 mod exposed;
 mod generate;
 mod hosts;

@@ -26,7 +26,7 @@ pub fn run(options: &Trace, color: Color) -> Result<ExitCode, Stopped> {
         (_, Some(_)) => None,
         (_, None) => Some(0),
     };
-    let Loaded { files, atoms, stack, mut hosts } = loaded;
+    let Loaded { files, atoms, stack, mut hosts, .. } = loaded;
     output::complain(&files.diagnostics, &files.sources, color);
     let traced = match (chosen.and_then(|index| hosts.get(index)), &stack) {
         (Some(host), _) => match firewarden_verify::trace(host, &packet, &atoms, &files.sources) {

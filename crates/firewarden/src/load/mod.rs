@@ -5,7 +5,7 @@ mod files;
 mod glob;
 mod host;
 mod read;
-mod sections;
+pub mod sections;
 
 pub use detect::Format;
 pub use files::Files;
