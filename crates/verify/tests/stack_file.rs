@@ -1,7 +1,7 @@
 //! Stack files, good and bad, by what is said about them.
 
 use firewarden_diagnostic::{Diagnostic, SourceMap};
-use firewarden_verify::intent::{conflicts, questions, resolve};
+use firewarden_verify::intent::{Names, conflicts, questions, resolve};
 use firewarden_verify::stack::{StackFile, read_stack, stack_schema};
 
 /// Reads a stack file and looks up everything in it. Diagnostics as `line:column code: message | help`.
@@ -11,12 +11,12 @@ fn read(text: &str) -> (StackFile, Vec<String>) {
     let (stack, mut diagnostics) = read_stack(file, text);
     let mut resolved = Vec::new();
     for (index, intent) in stack.intents.iter().enumerate() {
-        match resolve(intent, &stack) {
+        match resolve(intent, &Names::new(&stack)) {
             Ok(intent) => resolved.push((index, intent)),
             Err(errors) => diagnostics.extend(errors),
         }
     }
-    diagnostics.extend(conflicts(&stack.intents, &resolved, &stack));
+    diagnostics.extend(conflicts(&stack.intents, &resolved));
     let shown = diagnostics.iter().map(|diagnostic| show(diagnostic, &sources)).collect();
     (stack, shown)
 }
@@ -229,7 +229,7 @@ fn intents_become_questions() {
     ] {
         let (stack, said) = read(&format!("{HOSTS}intents:\n  - {intent}\n"));
         assert!(said.is_empty(), "{said:#?}");
-        let resolved = resolve(&stack.intents[0], &stack).unwrap();
+        let resolved = resolve(&stack.intents[0], &Names::new(&stack)).unwrap();
         let shown: Vec<String> = questions(&resolved, &stack, &[])
             .iter()
             .map(|question| {

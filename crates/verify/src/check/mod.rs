@@ -15,13 +15,14 @@ pub(crate) use replay::{Ending, Happening, Replay, Trip};
 pub(crate) use route::path_of;
 
 use crate::address::Family;
-use crate::intent::{Claim, Expectation, Question, Resolved, Target, conflicts, questions, resolve};
+use crate::intent::{Claim, Expectation, Names, Question, Resolved, Target, conflicts, questions, resolve};
 use crate::stack::{Assumption, DeclaredIntent, StackFile};
 use finding::Teller;
 use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, SourceMap, Verdict};
 use firewarden_network::{Host, Network};
 use firewarden_packet::{AtomTable, Field, InterfaceName};
 use prove::{Answer, Budget, Prover};
+use route::Routers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -106,6 +107,7 @@ pub fn check(
     let model = Model { stack: declarations, hosts, single: stack.is_none() };
     let mut checker = Checker {
         translators: model.translators(),
+        routers: Routers::new(&model),
         model: &model,
         network: &network,
         atoms,
@@ -114,17 +116,18 @@ pub fn check(
         diagnostics: Vec::new(),
         used_ids: BTreeMap::new(),
     };
+    let names = Names::new(declarations);
     let mut resolved: Vec<(usize, Resolved)> = Vec::new();
     let mut errors: BTreeMap<usize, Vec<Diagnostic>> = BTreeMap::new();
     for (index, declared) in intents.iter().enumerate() {
-        match resolve(declared, declarations) {
+        match resolve(declared, &names) {
             Ok(found) => resolved.push((index, found)),
             Err(found) => {
                 errors.insert(index, found);
             }
         }
     }
-    checker.diagnostics.extend(conflicts(intents, &resolved, declarations));
+    checker.diagnostics.extend(conflicts(intents, &resolved));
     let resolved: BTreeMap<usize, Resolved> = resolved.into_iter().collect();
     let general = checker.assumptions(&declarations.assumptions);
     let mut results = Vec::new();
@@ -149,6 +152,7 @@ struct Checker<'c> {
     sources: &'c SourceMap,
     options: &'c CheckOptions,
     translators: Vec<usize>,
+    routers: Routers<'c>,
     diagnostics: Vec<Diagnostic>,
     /// How often each id was given.
     used_ids: BTreeMap<String, usize>,
@@ -184,23 +188,21 @@ impl Checker<'_> {
         let mut assumed = Vec::new();
         for assumption in list {
             if let (Some(expires), Some(today)) = (&assumption.expires, &self.options.today)
-                && expires.value < *today {
-                    self.diagnostics.push(
-                        Diagnostic::warning(
-                            "assumption-expired",
-                            format!(
-                                "the assumption about `{}` expired on {}",
-                                assumption.atom.value, expires.value
-                            ),
-                        )
-                        .at(assumption.atom.span, "not relied on any more")
-                        .help(format!(
-                            "ask {} to look at it again, then set a new date",
-                            assumption.owner.value
-                        )),
-                    );
-                    continue;
-                }
+                && expires.value < *today
+            {
+                self.diagnostics.push(
+                    Diagnostic::warning(
+                        "assumption-expired",
+                        format!(
+                            "the assumption about `{}` expired on {}",
+                            assumption.atom.value, expires.value
+                        ),
+                    )
+                    .at(assumption.atom.span, "not relied on any more")
+                    .help(format!("ask {} to look at it again, then set a new date", assumption.owner.value)),
+                );
+                continue;
+            }
             let wanted = single_spaces(&assumption.atom.value);
             let host = assumption.host.as_ref().map(|host| host.value.as_str());
             let values: Vec<(Field, u128)> = self
@@ -269,7 +271,7 @@ impl Checker<'_> {
         let mut verdict = Verdict::Vacuous;
         let mut told: BTreeSet<String> = BTreeSet::new();
         for question in &asked {
-            let lanes = route::lanes(self.model, question, &resolved.via, input);
+            let lanes = self.routers.of(question.family).lanes(question, &resolved.via, input);
             let answer = prover.answer(question, &lanes, &mut budget);
             let (own, finding) = match &answer {
                 Answer::Vacuous => (Verdict::Vacuous, None),

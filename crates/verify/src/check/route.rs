@@ -24,57 +24,6 @@ enum Link {
     Outside,
 }
 
-/// Takes a question apart by the way its packets take. Packets from an address to itself are left out where the sender
-/// is somebody else: a kernel refuses its own addresses as sources from elsewhere. So are packets that pass no host.
-pub(crate) fn lanes(
-    model: &Model<'_>,
-    question: &Question,
-    via: &[usize],
-    input: Option<InterfaceName>,
-) -> Vec<Lane> {
-    let router = Router::new(model, question.family);
-    let sources = router.cut(&question.sources);
-    let destinations = router.cut(&question.destinations);
-    let mut lanes: Vec<Lane> = Vec::new();
-    for &destination in &destinations {
-        for &source in &sources {
-            let mut parts = IntervalSet::range(source.0, source.1);
-            if question.origin == Origin::Outside && destination.0 == destination.1 {
-                parts = parts.subtract(&IntervalSet::single(destination.0));
-            }
-            for &part in parts.ranges() {
-                let mut path = if via.is_empty() {
-                    router.path(question.origin, part.0, destination.0, question.target)
-                } else {
-                    explicit(model, question, via, part.0, destination.0)
-                };
-                if let Some(name) = input {
-                    match path.via.first_mut() {
-                        Some(first) => first.input = Some(name),
-                        None => path.input = Some(name),
-                    }
-                }
-                let asks_nobody =
-                    question.target == Target::Elsewhere && path.source.is_none() && path.via.is_empty();
-                if asks_nobody {
-                    continue;
-                }
-                match lanes.last_mut() {
-                    Some(last)
-                        if last.path == path
-                            && last.destinations == destination
-                            && last.sources.1.checked_add(1) == Some(part.0) =>
-                    {
-                        last.sources.1 = part.1;
-                    }
-                    _ => lanes.push(Lane { path, sources: part, destinations: destination }),
-                }
-            }
-        }
-    }
-    lanes
-}
-
 fn source_host(origin: Origin) -> Option<HostId> {
     match origin {
         Origin::Host(index) => Some(HostId(index)),
@@ -96,7 +45,26 @@ pub(crate) fn path_of(model: &Model<'_>, family: Family, from: u128, to: u128) -
     Router::new(model, family).path(origin, from, to, Target::Elsewhere)
 }
 
-struct Router<'r> {
+/// The links of both families.
+pub(crate) struct Routers<'r> {
+    v4: Router<'r>,
+    v6: Router<'r>,
+}
+
+impl<'r> Routers<'r> {
+    pub fn new(model: &'r Model<'r>) -> Routers<'r> {
+        Routers { v4: Router::new(model, Family::V4), v6: Router::new(model, Family::V6) }
+    }
+
+    pub fn of(&self, family: Family) -> &Router<'r> {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+pub(crate) struct Router<'r> {
     model: &'r Model<'r>,
     nfproto: u128,
     /// Where a piece of an address set must begin, so that all of it lies on the same links.
@@ -110,7 +78,8 @@ impl<'r> Router<'r> {
         let nfproto = family.nfproto();
         let mut legs = Vec::new();
         let mut cuts = BTreeSet::new();
-        for (index, host) in model.hosts.iter().enumerate() {
+        let known = if model.single { &[][..] } else { model.hosts };
+        for (index, host) in known.iter().enumerate() {
             for interface in &host.interfaces {
                 for own in interface.addresses.iter().filter(|own| own.nfproto == nfproto) {
                     let (low, high) = own.subnet();
@@ -130,6 +99,56 @@ impl<'r> Router<'r> {
             }
         }
         Router { model, nfproto, cuts, legs }
+    }
+
+    /// Takes a question apart by the way its packets take. Packets from an address to itself are left out where the sender
+    /// is somebody else: a kernel refuses its own addresses as sources from elsewhere. So are packets that pass no host.
+    pub(crate) fn lanes(
+        &self,
+        question: &Question,
+        via: &[usize],
+        input: Option<InterfaceName>,
+    ) -> Vec<Lane> {
+        let sources = self.cut(&question.sources);
+        let destinations = self.cut(&question.destinations);
+        let mut lanes: Vec<Lane> = Vec::new();
+        for &destination in &destinations {
+            for &source in &sources {
+                let mut parts = IntervalSet::range(source.0, source.1);
+                if question.origin == Origin::Outside && destination.0 == destination.1 {
+                    parts = parts.subtract(&IntervalSet::single(destination.0));
+                }
+                for &part in parts.ranges() {
+                    let mut path = if via.is_empty() {
+                        self.path(question.origin, part.0, destination.0, question.target)
+                    } else {
+                        explicit(self.model, question, via, part.0, destination.0)
+                    };
+                    if let Some(name) = input {
+                        match path.via.first_mut() {
+                            Some(first) => first.input = Some(name),
+                            None => path.input = Some(name),
+                        }
+                    }
+                    let asks_nobody =
+                        question.target == Target::Elsewhere && path.source.is_none() && path.via.is_empty();
+                    if asks_nobody {
+                        continue;
+                    }
+                    match lanes.last_mut() {
+                        Some(last)
+                            if last.path == path
+                                && last.destinations == destination
+                                && last.sources.1.checked_add(1) == Some(part.0) =>
+                        {
+                            last.sources.1 = part.1;
+                        }
+                        _ => lanes.push(Lane { path, sources: part, destinations: destination }),
+                    }
+                }
+            }
+        }
+        lanes
     }
 
     /// The intervals of a set, cut where the way may change.
@@ -153,9 +172,11 @@ impl<'r> Router<'r> {
         let mut links = BTreeSet::new();
         for (link, ..) in &self.legs {
             if let Link::Subnet(low, high) = *link
-                && low <= address && address <= high {
-                    links.insert(*link);
-                }
+                && low <= address
+                && address <= high
+            {
+                links.insert(*link);
+            }
         }
         if links.is_empty() {
             links.insert(Link::Outside);

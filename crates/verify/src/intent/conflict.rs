@@ -1,10 +1,10 @@
 //! Intents that can't all hold, and intents that say the same.
 
-use super::questions::{Claim, Question};
+use super::questions::{Claim, service_boxes};
 use super::special::receivable;
-use super::{Addresses, Expectation, Resolved, questions};
+use super::{Addresses, Expectation, Resolved};
 use crate::address::{AddressRange, Family};
-use crate::stack::{DeclaredIntent, StackFile};
+use crate::stack::DeclaredIntent;
 use firewarden_diagnostic::{Diagnostic, Span};
 use firewarden_packet::{Field, PacketBox};
 use std::collections::BTreeMap;
@@ -30,13 +30,9 @@ struct Flow {
 ///
 /// Sets that are carved out are taken as empty, since what they hold changes. Each pair of an intent that allows and
 /// one that denies is compared: O(allowing × denying).
-pub fn conflicts(
-    declared: &[DeclaredIntent],
-    resolved: &[(usize, Resolved)],
-    stack: &StackFile,
-) -> Vec<Diagnostic> {
+pub fn conflicts(declared: &[DeclaredIntent], resolved: &[(usize, Resolved)]) -> Vec<Diagnostic> {
     let mut diagnostics = duplicates(declared);
-    let demands: Vec<Demand> = resolved.iter().map(|(index, intent)| demand(*index, intent, stack)).collect();
+    let demands: Vec<Demand> = resolved.iter().map(|(index, intent)| demand(*index, intent)).collect();
     for deny in demands.iter().filter(|demand| !demand.denied.is_empty()) {
         for allow in demands.iter().filter(|demand| !demand.allowed.is_empty() && demand.index != deny.index)
         {
@@ -64,15 +60,9 @@ pub fn conflicts(
     diagnostics
 }
 
-fn demand(index: usize, resolved: &Resolved, stack: &StackFile) -> Demand {
+fn demand(index: usize, resolved: &Resolved) -> Demand {
     let mut demand = Demand { index, allowed: Vec::new(), denied: Vec::new() };
-    let headers = |family: Family, claim: Claim| -> Vec<PacketBox> {
-        let of = |question: &&Question| {
-            question.family == family && question.claim == claim && !question.translated
-        };
-        let all = questions(resolved, stack, &[]);
-        all.iter().find(of).map(|question| question.services.clone()).unwrap_or_default()
-    };
+    let headers = |family: Family, claim: Claim| service_boxes(&resolved.services, family, claim, true);
     for family in Family::BOTH {
         let destinations = resolved.destination.all();
         let sources = resolved.source.all();
@@ -106,6 +96,15 @@ fn clash(left: &Flow, right: &Flow) -> Option<String> {
         return None;
     }
     let family = left.family;
+    // Most pairs are told apart by where their addresses begin and end.
+    let apart =
+        |left: &Addresses, right: &Addresses| match (left.get(family).hull(), right.get(family).hull()) {
+            (Some((low, high)), Some((other_low, other_high))) => high < other_low || other_high < low,
+            _ => true,
+        };
+    if apart(&left.destinations, &right.destinations) || apart(&left.sources, &right.sources) {
+        return None;
+    }
     let first = |left: &Addresses, right: &Addresses| {
         let common = left.get(family).intersect(right.get(family));
         // A source and a destination that only meet in one address aren't a flow; that is for the check to see.

@@ -23,7 +23,7 @@ pub use conflict::conflicts;
 pub use parse::parse_intent;
 pub(crate) use parse::{RESERVED, is_name, parse_peer, parse_service};
 pub use questions::{Claim, Origin, Question, Target, questions};
-pub use resolve::{Addresses, Endpoint, Resolved, declared_addresses, resolve};
+pub use resolve::{Addresses, Endpoint, Names, Resolved, resolve};
 pub use special::{internet, receivable};
 
 use crate::Located;

@@ -133,23 +133,26 @@ impl Builder<'_> {
                 });
             }
             let outside = self.resolved.source.other.get(family);
-            let (near, far) = (outside.intersect(&self.near(family, target)), outside);
+            if outside.is_empty() {
+                continue;
+            }
             let published = self.published(family, target);
             if published.is_empty() {
                 found.push(Question {
-                    sources: far.clone(),
+                    sources: outside.clone(),
                     destinations,
                     ..self.question(Claim::Arrives, family, Origin::Outside, target)
                 });
                 continue;
             }
+            let near = outside.intersect(&self.near(family, target));
             found.push(Question {
                 sources: near.clone(),
                 destinations,
                 ..self.question(Claim::Arrives, family, Origin::Outside, target)
             });
             found.push(Question {
-                sources: far.subtract(&near),
+                sources: outside.subtract(&near),
                 destinations: published,
                 ..self.question(Claim::Arrives, family, Origin::Outside, target)
             });
@@ -168,7 +171,7 @@ impl Builder<'_> {
                 groups.push((Origin::Outside, sources.get(family).clone()));
             }
             let elsewhere = self.translated_destinations(family, target).subtract(&destinations);
-            for (origin, sources) in groups {
+            for (origin, sources) in groups.into_iter().filter(|(_, sources)| !sources.is_empty()) {
                 let question = self.question(Claim::NeverArrives, family, origin, target);
                 if !elsewhere.is_empty() {
                     let loose = match target {
@@ -251,7 +254,12 @@ fn stray_ack() -> Dim {
 /// the host is loose about them. Packets of neighbour discovery and multicast listener discovery, which conntrack
 /// leaves untracked and no router passes on, belong to no flow. Neither do later fragments, which are put together
 /// before any rule of a host with connection tracking sees them.
-fn service_boxes(services: &[Service], family: Family, claim: Claim, loose: bool) -> Vec<PacketBox> {
+pub(super) fn service_boxes(
+    services: &[Service],
+    family: Family,
+    claim: Claim,
+    loose: bool,
+) -> Vec<PacketBox> {
     let mut boxes = Vec::new();
     for selection in selections(services, family) {
         match claim {

@@ -8,7 +8,7 @@ use crate::stack::{DeclaredIntent, Host, StackFile};
 use crate::suggest::nearest;
 use firewarden_diagnostic::{Diagnostic, Span};
 use firewarden_packet::IntervalSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Groups inside one another, at most.
@@ -144,25 +144,57 @@ pub fn declared_addresses(stack: &StackFile) -> Addresses {
     Addresses::from_ips(all.map(|address| &address.value))
 }
 
+/// The names of a stack, ready to be looked up.
+#[derive(Debug)]
+pub struct Names<'s> {
+    stack: &'s StackFile,
+    /// Every declared address.
+    declared: Addresses,
+    /// Those of each host.
+    own: Vec<Addresses>,
+    hosts: BTreeMap<&'s str, usize>,
+    /// Which hosts have an address, and which those are.
+    owners: BTreeMap<(Family, u128), Vec<usize>>,
+}
+
+impl<'s> Names<'s> {
+    /// Prepares the names of a stack. O(addresses).
+    pub fn new(stack: &'s StackFile) -> Names<'s> {
+        let mut owners: BTreeMap<(Family, u128), Vec<usize>> = BTreeMap::new();
+        for (index, host) in stack.hosts.iter().enumerate() {
+            for address in &host.addresses {
+                owners.entry(number(address.value)).or_default().push(index);
+            }
+        }
+        Names {
+            stack,
+            declared: declared_addresses(stack),
+            own: stack.hosts.iter().map(own_addresses).collect(),
+            hosts: stack
+                .hosts
+                .iter()
+                .enumerate()
+                .map(|(index, host)| (host.name.value.as_str(), index))
+                .collect(),
+            owners,
+        }
+    }
+}
+
 /// Looks up all names of an intent.
 ///
 /// # Errors
 /// One diagnostic for each name that isn't declared, each group inside itself, each set out of place.
-pub fn resolve(declared: &DeclaredIntent, stack: &StackFile) -> Result<Resolved, Vec<Diagnostic>> {
+pub fn resolve(declared: &DeclaredIntent, names: &Names<'_>) -> Result<Resolved, Vec<Diagnostic>> {
     let intent = &declared.intent;
-    let mut resolver = Resolver {
-        stack,
-        declared: declared_addresses(stack),
-        diagnostics: Vec::new(),
-        visiting: BTreeSet::new(),
-    };
+    let mut resolver = Resolver { names, diagnostics: Vec::new(), visiting: BTreeSet::new() };
     let source = resolver.endpoint(&intent.source, true);
     let destination = resolver.endpoint(&intent.destination, false);
     let services = resolver.services(intent);
     let mut via = Vec::new();
     for host in &declared.via {
-        match stack.host(&host.value) {
-            Some(index) => via.push(index),
+        match names.hosts.get(host.value.as_str()) {
+            Some(&index) => via.push(index),
             None => resolver.unknown("host", &host.value, host.span),
         }
     }
@@ -174,8 +206,7 @@ pub fn resolve(declared: &DeclaredIntent, stack: &StackFile) -> Result<Resolved,
 }
 
 struct Resolver<'s> {
-    stack: &'s StackFile,
-    declared: Addresses,
+    names: &'s Names<'s>,
     diagnostics: Vec<Diagnostic>,
     /// Groups that are being looked up.
     visiting: BTreeSet<String>,
@@ -212,7 +243,7 @@ impl<'s> Resolver<'s> {
         let addresses = match &peer.value {
             Peer::Name(name) => return self.name(name, peer.span, is_source, endpoint),
             Peer::Any => Addresses::of(receivable),
-            Peer::Internet => Addresses::of(internet).subtract(&self.declared),
+            Peer::Internet => Addresses::of(internet).subtract(&self.names.declared),
             Peer::Range(range) => {
                 let mut addresses = Addresses::default();
                 addresses.add(*range);
@@ -221,31 +252,43 @@ impl<'s> Resolver<'s> {
             // Only `except` can hold one; see `endpoint`.
             Peer::Set(_) => return,
         };
-        let single = matches!(&peer.value, Peer::Range(range) if range.low == range.high);
-        if is_source && !single {
+        if let Peer::Range(range) = &peer.value {
+            if range.low == range.high {
+                let owners = self.names.owners.get(&(range.family, range.low));
+                for &index in owners.into_iter().flatten() {
+                    endpoint.add_host(index, &addresses);
+                }
+                if owners.is_none() {
+                    endpoint.other = endpoint.other.union(&addresses);
+                }
+                return;
+            }
+        }
+        if is_source {
             endpoint.other = endpoint.other.union(&addresses);
             return;
         }
         let mut rest = addresses.clone();
-        for (index, host) in self.stack.hosts.iter().enumerate() {
-            let own = own_addresses(host);
+        for (index, own) in self.names.own.iter().enumerate() {
             let meant = own.intersect(&addresses);
             if !meant.is_empty() {
                 endpoint.add_host(index, &meant);
-                rest = rest.subtract(&own);
+                rest = rest.subtract(own);
             }
         }
         endpoint.other = endpoint.other.union(&rest);
     }
 
     fn name(&mut self, name: &'s str, span: Span, is_source: bool, endpoint: &mut Endpoint) {
-        if let Some(index) = self.stack.host(name) {
-            if let Some(host) = self.stack.hosts.get(index) {
-                endpoint.add_host(index, &own_addresses(host));
+        if let Some(&index) = self.names.hosts.get(name) {
+            if let Some(own) = self.names.own.get(index) {
+                endpoint.add_host(index, own);
             }
             return;
         }
-        let Some(group) = self.stack.group(name) else { return self.unknown("host or group", name, span) };
+        let Some(group) = self.names.stack.group(name) else {
+            return self.unknown("host or group", name, span);
+        };
         if self.visiting.len() >= GROUP_DEPTH || !self.visiting.insert(name.to_owned()) {
             self.diagnostics.push(
                 Diagnostic::error("intent-group", format!("group `{}` contains itself", shorten(name)))
@@ -262,8 +305,8 @@ impl<'s> Resolver<'s> {
     }
 
     fn unknown(&mut self, what: &str, name: &str, span: Span) {
-        let hosts = self.stack.hosts.iter().map(|host| host.name.value.as_str());
-        let groups = self.stack.groups.iter().map(|group| group.name.value.as_str());
+        let hosts = self.names.stack.hosts.iter().map(|host| host.name.value.as_str());
+        let groups = self.names.stack.groups.iter().map(|group| group.name.value.as_str());
         let words = ["internet", "any"].into_iter();
         let near = if what == "host" {
             nearest(name, hosts.clone())
@@ -272,7 +315,7 @@ impl<'s> Resolver<'s> {
         };
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None if self.stack.hosts.is_empty() => {
+            None if self.names.stack.hosts.is_empty() => {
                 "write an address, a prefix, `internet` or `any`; names need a stack file that declares them"
                     .to_owned()
             }
@@ -295,10 +338,10 @@ impl<'s> Resolver<'s> {
                 services.push(service.value.clone());
                 continue;
             };
-            match self.stack.service(name) {
+            match self.names.stack.service(name) {
                 Some(named) => services.extend(named.services.iter().map(|service| service.value.clone())),
                 None => {
-                    let known = self.stack.services.iter().map(|service| service.name.value.as_str());
+                    let known = self.names.stack.services.iter().map(|service| service.name.value.as_str());
                     let near =
                         nearest(name, known.chain(super::protocols::PROTOCOLS.iter().map(|(name, _)| *name)));
                     let help = match near {

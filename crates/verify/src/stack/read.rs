@@ -320,14 +320,15 @@ impl Reader {
                 }
             }
             if let Some(date) = &expires
-                && !is_date(&date.value) {
-                    self.values.report(
-                        Diagnostic::error("stack-date", format!("`{}` is not a date", shorten(&date.value)))
-                            .at(date.span, "")
-                            .help("write it as year, month and day: `2027-03-31`"),
-                    );
-                    continue;
-                }
+                && !is_date(&date.value)
+            {
+                self.values.report(
+                    Diagnostic::error("stack-date", format!("`{}` is not a date", shorten(&date.value)))
+                        .at(date.span, "")
+                        .help("write it as year, month and day: `2027-03-31`"),
+                );
+                continue;
+            }
             if let (Some(atom), Some(holds), Some(owner)) = (atom, holds, owner) {
                 assumptions.push(Assumption { atom, holds, host, owner, expires });
             }
