@@ -36,10 +36,10 @@ const NFT_OBJECTS: [&str; 13] = [
     "synproxy",
 ];
 
-/// Words that only nft begins a line with.
-const NFT_WORDS: [&str; 11] = [
+/// Words that only nft begins a line with. Chains and sets outside of a table are refused by its parser, with a place.
+const NFT_WORDS: [&str; 14] = [
     "table", "flush", "define", "redefine", "undefine", "include", "insert", "delete", "reset", "replace",
-    "list",
+    "list", "chain", "set", "map",
 ];
 
 /// The language of a text. O(length) at worst: it looks at the first line that says something.

@@ -50,8 +50,8 @@ fn listings(
     atoms: &mut AtomTable,
 ) -> (Ruleset, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
-    let (mut set_texts, mut table_texts): (Vec<(FileId, Cow<'_, str>)>, Vec<(FileId, Cow<'_, str>)>) =
-        Default::default();
+    let mut set_texts: Vec<(FileId, Cow<'_, str>)> = Vec::new();
+    let mut table_texts: Vec<(FileId, Cow<'_, str>)> = Vec::new();
     for input in inputs {
         let text = files.text(input.file);
         match input.format {

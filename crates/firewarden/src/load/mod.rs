@@ -37,14 +37,14 @@ pub struct RulesetFile {
 
 /// Finds out what the paths are. The error is about the first path that can't be used.
 pub fn subject(paths: &[PathBuf], files: &mut Files) -> Result<Subject, Diagnostic> {
-    if let [only] = paths {
-        if only.is_dir() {
-            let stack = only.join(STACK_FILE);
-            if !stack.exists() {
-                return Err(no_stack_file(only));
-            }
-            return Ok(Subject::Stack(files.open(&stack)?));
+    if let [only] = paths
+        && only.is_dir()
+    {
+        let stack = only.join(STACK_FILE);
+        if !stack.exists() {
+            return Err(no_stack_file(only));
         }
+        return Ok(Subject::Stack(files.open(&stack)?));
     }
     let mut rulesets = Vec::new();
     for path in paths {

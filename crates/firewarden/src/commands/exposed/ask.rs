@@ -145,13 +145,6 @@ struct Asker<'a> {
     nfproto: u128,
 }
 
-/// What becomes of a part of the packets.
-enum Part {
-    Through(Exposure),
-    /// Refused, or not a packet of this way.
-    Not,
-}
-
 impl Asker<'_> {
     fn ask(&self, found: &mut Found) {
         let mut peeler = Peeler::new(self.question());
@@ -164,9 +157,7 @@ impl Asker<'_> {
                 found.complete = false;
                 return;
             };
-            if let Part::Through(exposure) = part {
-                found.exposures.push(exposure);
-            }
+            found.exposures.extend(part);
             peeler.cut(&region, self.atoms);
         }
     }
@@ -213,8 +204,9 @@ impl Asker<'_> {
         sides.map(|(low, high)| Dim::Range(low, high)).collect()
     }
 
-    /// The part of a piece that fares as its most readable packet does. `None` where the budget ended.
-    fn decide(&self, piece: &PacketBox, budget: &mut u64) -> Option<(PacketBox, Part)> {
+    /// The part of a piece that fares as its most readable packet does, and what it is where it is let through this
+    /// way. `None` where the budget ended.
+    fn decide(&self, piece: &PacketBox, budget: &mut u64) -> Option<(PacketBox, Option<Exposure>)> {
         let mut flow = Flow::new(piece.clone(), Point::in_box(piece, &Point::default()), self.atoms);
         let local = self.way == Way::Input;
         let output = flow.take(Field::OIFNAME);
@@ -226,7 +218,7 @@ impl Asker<'_> {
         let mut rule = None;
         for hook in [Hook::Ingress, Hook::Prerouting] {
             if !self.hook(hook, &mut flow, budget, &mut rule)? {
-                return Some((flow.region().clone(), Part::Not));
+                return Some((flow.region().clone(), None));
             }
         }
         let moved = flow.end(Field::DADDR, Field::DPORT) != before;
@@ -234,12 +226,12 @@ impl Asker<'_> {
         let hooks: &[Hook] = match (local, elsewhere) {
             (true, false) => &[Hook::Input],
             // What is translated to another host is shown as forwarded.
-            (true, true) => return Some((flow.region().clone(), Part::Not)),
+            (true, true) => return Some((flow.region().clone(), None)),
             (false, _) => &[Hook::Forward, Hook::Postrouting, Hook::Egress],
         };
         if !local {
             if flow.redirected() {
-                return Some((flow.region().clone(), Part::Not));
+                return Some((flow.region().clone(), None));
             }
             flow.put(Field::OIFNAME, output);
         }
@@ -250,7 +242,7 @@ impl Asker<'_> {
         for &hook in hooks {
             let mut of_hook = None;
             if !self.hook(hook, &mut flow, budget, &mut of_hook)? {
-                return Some((flow.region().clone(), Part::Not));
+                return Some((flow.region().clone(), None));
             }
             rule = rule.or(of_hook);
         }
@@ -263,7 +255,7 @@ impl Asker<'_> {
             rule,
             translated,
         };
-        Some((region, Part::Through(exposure)))
+        Some((region, Some(exposure)))
     }
 
     /// Runs a hook; false where it refuses. `rule` is set to what accepted last.
