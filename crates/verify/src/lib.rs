@@ -1,7 +1,8 @@
 //! Intents and the questions asked of rulesets: check, exposure, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them; [`check`](check()) answers them. [`exposed`](exposed()) and [`trace`](trace()) need only a ruleset.
+//! a claim about what becomes of them; [`check`](check()) answers them.
+//! [`exposed`](exposed()) and [`trace`](trace()) need only a ruleset.
 
 pub mod address;
 mod check;

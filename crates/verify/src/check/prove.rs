@@ -7,7 +7,8 @@ use firewarden_engine::{Detail, Flow, OutOfBudget, Peeler};
 use firewarden_network::{HostId, Journey, Network, Outcome, Path};
 use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point};
 
-/// Regions that break the claim only under some values of atoms, looked at more closely, at most.
+/// Regions that break the claim only under some values of atoms, looked at more closely for a packet that breaks it
+/// under all, at most. Past it the answer may be `depends` where `fail` could be shown; it is never a pass.
 const DOUBTFUL_LIMIT: usize = 64;
 
 /// How much work a question may take. One unit is about one rule looked at.

@@ -245,8 +245,6 @@ fn later_packet(mut now: Point, hop: &Hop, reply: bool) -> Walk {
         now.set(Field::CT_MARK, hop.mark);
         let seen = ct_status::SEEN_REPLY | ct_status::ASSURED | ct_status::CONFIRMED;
         now.set(Field::CT_STATUS, hop.status | seen);
-        let seen = ct_status::SEEN_REPLY | ct_status::ASSURED | ct_status::CONFIRMED;
-        now.set(Field::CT_STATUS, hop.status | seen);
         now.set(Field::CT_ORIGINAL_SADDR, hop.entry.0.address);
         now.set(Field::CT_ORIGINAL_SPORT, hop.entry.0.port);
         now.set(Field::CT_ORIGINAL_DADDR, hop.entry.1.address);
@@ -377,7 +375,6 @@ impl Traveller<'_, '_> {
             exit: self.ends(),
             state: now.get(Field::CT_STATE),
             mark: now.get(Field::CT_MARK),
-            status: now.get(Field::CT_STATUS),
             status: now.get(Field::CT_STATUS),
             input: now.get(Field::IIFNAME),
             output: now.get(Field::OIFNAME),
