@@ -5,6 +5,8 @@
 //! alike, so that one comparison settles it. A difference is replayed by the interpreter before it is told.
 
 mod align;
+#[cfg(test)]
+mod tests;
 
 pub use align::align;
 
