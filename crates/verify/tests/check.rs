@@ -204,6 +204,31 @@ fn routed_stacks() {
 }
 
 #[test]
+fn answers_come_back_through_translations() {
+    let stack = "hosts:\n  fw: {rules: fw, interfaces: {wan: {address: 198.51.100.1/24, uplink: true}, lan: 10.2.0.1/24}}\n  web: {address: 10.2.0.30, published: 198.51.100.1}\nintents:\n  - allow: internet -> web tcp/443\n";
+    let nat = "table ip n { chain pre { type nat hook prerouting priority -100; iifname wan tcp dport 443 dnat to 10.2.0.30:8443\n} }\n";
+    let forward = |rules: &str| {
+        format!(
+            "{nat}table ip f {{ chain fwd {{ type filter hook forward priority 0; policy drop;\n{rules}\n}} }}"
+        )
+    };
+    for (rules, verdict, word) in [
+        // The status belongs to the connection, so answers have it too.
+        ("ct status dnat accept", Verdict::Pass, ""),
+        ("iifname wan ip daddr 10.2.0.30 tcp dport 8443 accept", Verdict::Fail, "reply-blocked"),
+        ("iifname wan tcp dport 443 accept\nct state established accept", Verdict::Fail, "flow-blocked"),
+        ("iifname wan tcp dport 8443 accept\nct state established accept", Verdict::Pass, ""),
+        ("iifname wan ct original proto-dst 443 accept\nct state established accept", Verdict::Pass, ""),
+    ] {
+        let mut world = World::stack(stack, &|_| forward(rules));
+        let checked = world.check(&[]);
+        let shown = world.show(&checked.results[0]);
+        assert_eq!(checked.results[0].verdict, verdict, "{rules}\n{shown}");
+        assert!(shown.contains(word), "{rules}\n{shown}");
+    }
+}
+
+#[test]
 fn undeclared_translations_are_found() {
     // Somebody publishes the database: not its address, but the firewall's.
     let stack = "hosts:\n  fw: {rules: fw, interfaces: {wan: {address: 198.51.100.1/24, uplink: true}, lan: 10.2.0.1/24}}\n  db: {address: 10.2.0.30}\nintents:\n  - deny: internet -> db tcp/5432\n";

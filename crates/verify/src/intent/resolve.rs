@@ -252,17 +252,17 @@ impl<'s> Resolver<'s> {
             // Only `except` can hold one; see `endpoint`.
             Peer::Set(_) => return,
         };
-        if let Peer::Range(range) = &peer.value {
-            if range.low == range.high {
-                let owners = self.names.owners.get(&(range.family, range.low));
-                for &index in owners.into_iter().flatten() {
-                    endpoint.add_host(index, &addresses);
-                }
-                if owners.is_none() {
-                    endpoint.other = endpoint.other.union(&addresses);
-                }
-                return;
+        if let Peer::Range(range) = &peer.value
+            && range.low == range.high
+        {
+            let owners = self.names.owners.get(&(range.family, range.low));
+            for &index in owners.into_iter().flatten() {
+                endpoint.add_host(index, &addresses);
             }
+            if owners.is_none() {
+                endpoint.other = endpoint.other.union(&addresses);
+            }
+            return;
         }
         if is_source {
             endpoint.other = endpoint.other.union(&addresses);
