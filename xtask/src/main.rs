@@ -2,6 +2,8 @@
 
 mod bench;
 mod corpus;
+mod differential;
+mod mutants;
 mod schemas;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +22,10 @@ enum Command {
     Bench(bench::Options),
     /// Run the frontends and the engine over a corpus of real rulesets, and write docs/corpus.md.
     Corpus(corpus::Options),
+    /// Compare engine, interpreter and kernel on generated rulesets and packets.
+    Differential(differential::Options),
+    /// Plant mistakes in a copy of the workspace and see whether the tests catch them.
+    Mutants(mutants::Options),
     /// Write the schemas and the help texts under docs/.
     Schemas {
         /// Write nothing; fail where a file is out of date.
@@ -29,9 +35,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = firewarden_testkit::kernel::serve_as_helper() {
+        return code;
+    }
     match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Corpus(options) => corpus::run(&options),
+        Command::Differential(options) => differential::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Schemas { check } => schemas::run(check),
     }
 }

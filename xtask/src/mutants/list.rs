@@ -1,0 +1,96 @@
+//! The mistakes, each of a kind that people make when they write such code.
+
+/// A mistake: an expression, found by the text around it, and what it becomes.
+#[derive(Debug)]
+pub(super) struct Mutant {
+    pub file: &'static str,
+    /// What is wrong with it, for the table.
+    pub mistake: &'static str,
+    pub before: &'static str,
+    pub right: &'static str,
+    pub wrong: &'static str,
+    pub after: &'static str,
+}
+
+macro_rules! mutants {
+    ($($file:literal $mistake:literal: $before:literal [$right:literal => $wrong:literal] $after:literal;)*) => {
+        pub(super) const MUTANTS: &[Mutant] = &[$(Mutant {
+            file: $file,
+            mistake: $mistake,
+            before: $before,
+            right: $right,
+            wrong: $wrong,
+            after: $after,
+        }),*];
+    };
+}
+
+mutants! {
+    // The interpreter.
+    "crates/ruleset/src/interpreter/mod.rs" "conntrack sees the packet before the raw table":
+        "tracks(hook) && " ["base.effective_priority() >= CONNTRACK_PRIORITY" => "true"] " {";
+    "crates/ruleset/src/interpreter/mod.rs" "nat chains see packets of connections that exist":
+        "return !done && " ["(state == ct_state::NEW || state == ct_state::RELATED)" => "state != ct_state::INVALID"] ";";
+    "crates/ruleset/src/interpreter/mod.rs" "goto skips the first rule":
+        "*top = " ["(to, 0)" => "(to, 1)"] ";";
+    "crates/ruleset/src/interpreter/mod.rs" "a chain's policy is always accept":
+        "match " ["base.policy" => "Policy::Accept"] " {";
+    "crates/ruleset/src/interpreter/rule.rs" "negated tests of flags aren't negated":
+        "" ["inside != *negated" => "inside"] "\n";
+    "crates/ruleset/src/interpreter/rule.rs" "masks are forgotten":
+        "let value = " ["read(walk, *field)? & mask" => "read(walk, *field)?"] ";\n                set.ranges";
+    "crates/ruleset/src/interpreter/rule.rs" "`!= @set` reads as `@set`":
+        "" ["self.is_member(key, *set, walk)? != *negated" => "self.is_member(key, *set, walk)?"] ",";
+    "crates/ruleset/src/interpreter/rule.rs" "packets without a connection have a mark of one":
+        "if " ["belongs_to_connection(field) && !walk.has_connection()" => "false"] " {\n        return None;";
+    "crates/ruleset/src/interpreter/nat.rs" "protocols without ports get ports":
+        "let has_port = " ["WITH_PORTS.contains(&walk.now.get(Field::L4PROTO))" => "true"] ";";
+    "crates/ruleset/src/interpreter/nat.rs" "a translation to the same address counts as one":
+        "if " ["new != old" => "true"] " {";
+    // The engine.
+    "crates/engine/src/condition.rs" "negated atoms aren't negated":
+        "" ["(at.get(*atom) != 0) != *negated" => "at.get(*atom) != 0"] ",";
+    "crates/engine/src/condition.rs" "a region isn't cut by the flags that a rule asks for":
+        "if " ["differing & (fixed | known.mask) == 0" => "false"] " {";
+    "crates/engine/src/lookup.rs" "a region reaches into an element of a set":
+        "value > high {\n            " ["(high + 1, to)" => "(from, to)"] "\n";
+    "crates/engine/src/flow.rs" "a cut of a translated field lands on the wrong addresses":
+        "" ["((cube.value ^ xor) & wanted & !shared) | (own & shared)" => "(cube.value & wanted & !shared) | (own & shared)"] ";";
+    "crates/engine/src/hook.rs" "conntrack sees the packet before the raw table":
+        "if !conntrack_passed && " ["base.effective_priority() >= -200" => "true"] " {";
+    "crates/engine/src/hook.rs" "rules passed over before a rewrite count as if after it":
+        "let unchanged_since = " ["run.state == states" => "true"] ";";
+    "crates/engine/src/hook.rs" "small cuts are left out":
+        "if " ["loss == 0.0" => "loss < 4.0"] " {\n                    return;";
+    "crates/engine/src/hook.rs" "a chain's policy is always accept":
+        "fate: if " ["base.policy == Policy::Accept" => "true"] " { Fate";
+    "crates/engine/src/translate.rs" "`dnat ip to` translates IPv6 as well":
+        "if " ["nat.nfproto.is_some_and(|wanted| wanted != nfproto)" => "false"] " {";
+    "crates/engine/src/index.rs" "the index misses rules at the edge of an interval":
+        "" ["starts.partition_point(|&start| start <= value)" => "starts.partition_point(|&start| start < value)"] " as u32";
+    "crates/engine/src/index.rs" "the index leaves a subtree too early":
+        "" ["node.first_rule >= best || node.last_rule < from" => "node.last_rule >= best || node.last_rule < from"] " ||";
+    // What both share: the representation and the lowering, which only the kernel and fixed expectations can judge.
+    "crates/ruleset/src/ir/mod.rs" "nat chains run at the priority that is written":
+        "(ChainType::Nat, Hook::Prerouting | Hook::Output) => " ["-100" => "self.priority"] ",";
+    "crates/ruleset/src/ir/mod.rs" "inet chains see IPv4 only":
+        "Family::Inet => " ["true" => "nfproto == 2"] ",";
+    "crates/ruleset/src/lower/nft/matching.rs" "`>` means `>=`":
+        "Operator::Gt => " ["bound.checked_add(1).map(|low| (low, want.max()))" => "Some((bound, want.max()))"] ",";
+    "crates/ruleset/src/lower/nft/matching.rs" "`tcp flags syn` asks for nothing but syn":
+        "Ok(if " ["bit_test" => "false"] " { Values::AnyBit";
+    "crates/ruleset/src/lower/nft/matching.rs" "`<` means `<=`":
+        "Operator::Lt => " ["bound.checked_sub(1).map(|high| (0, high))" => "Some((0, bound))"] ",";
+    "crates/ruleset/src/lower/nft/state.rs" "insert before a rule inserts behind it":
+        "(Verb::Insert, Some(rule), Some(at)) => rules.insert(" ["at" => "(at + 1).min(rules.len())"] ", rule),";
+    "crates/ruleset/src/lower/iptables/matches.rs" "`--syn` looks at one flag only":
+        "let mask = " ["tcp_flag::FIN | tcp_flag::SYN | tcp_flag::RST | tcp_flag::ACK" => "tcp_flag::SYN"] ";";
+    "crates/ruleset/src/lower/iptables/rule.rs" "`!` is forgotten":
+        "let set = " ["if negated { set.complement(max) } else { set }" => "set"] ";";
+    "crates/ruleset/src/lower/iptables/targets.rs" "`-g` comes back":
+        "Some(&chain) if goes.name() == \"goto\" => " ["Verdict::Goto(chain)" => "Verdict::Jump(chain)"] ",";
+    "crates/ruleset/src/lower/iptables/mod.rs" "mangle runs after filter":
+        "(\"mangle\", _) => (ChainType::Filter, " ["-150" => "50"] "),";
+    "crates/packet/src/dim.rs" "a cut leaves its edge behind":
+        "rest.push(Dim::Range(" ["cut_high + 1" => "cut_high"] ", high));";
+}
