@@ -71,7 +71,12 @@ impl Around {
 
 impl Surroundings for Around {
     fn interface_address(&self, interface: InterfaceName, nfproto: u128) -> Option<u128> {
-        let at = INTERFACES.iter().position(|name| InterfaceName::new(name) == Ok(interface))?;
+        let named = |name: &str| InterfaceName::new(name) == Ok(interface);
+        if named("lo") {
+            // Masquerading on loopback takes an address that others can reach, where there is one.
+            return Some(if nfproto == 2 { number(addresses(0)[0]) } else { 1 });
+        }
+        let at = INTERFACES.iter().position(|name| named(name))?;
         addresses(at).into_iter().find(|own| own.is_ipv4() == (nfproto == 2)).map(number)
     }
 
@@ -206,7 +211,8 @@ pub fn decide(
             _ => {
                 // In the question's words again: the packet's output interface is the one it is going to leave by.
                 let mut region = flow.region().clone();
-                region.set(Field::OIFNAME, Dim::Range(packet.get(Field::OIFNAME), packet.get(Field::OIFNAME)));
+                region
+                    .set(Field::OIFNAME, Dim::Range(packet.get(Field::OIFNAME), packet.get(Field::OIFNAME)));
                 return Ok((Passage { outcome, hook, events, packet: flow.now().clone() }, region));
             }
         }

@@ -7,6 +7,7 @@ pub mod differential;
 pub mod equivalence;
 pub mod generate;
 pub mod host;
+pub mod kernel;
 pub mod load;
 pub mod minimise;
 pub mod packets;

@@ -228,7 +228,8 @@ fn address(random: &mut Random, constants: &Constants, field: Field, ipv4: bool)
 fn sendable(address: u128, ipv4: bool) -> bool {
     match ipv4 {
         true => !matches!(address >> 24, 0 | 127 | 224..),
-        false => address > 1 && address >> 120 != 0xff && address >> 118 != 0x3fa,
+        // Not link-local nor site-local: such destinations are translated to addresses of their own scope only.
+        false => address > 1 && address >> 120 != 0xff && !matches!(address >> 118, 0x3fa | 0x3fb),
     }
 }
 

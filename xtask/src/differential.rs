@@ -1,0 +1,98 @@
+//! `cargo xtask differential`: engine = interpreter = kernel, on rulesets and packets from a seed.
+
+use clap::Args;
+use firewarden_testkit::differential::{Plan, Tally, engine_against_interpreter};
+use firewarden_testkit::generate::Knobs;
+use firewarden_testkit::kernel::Kernel;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// How much is compared.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Seed of the first ruleset; each further one adds 1. A run is repeated by giving it its seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many rulesets.
+    #[arg(long, default_value_t = 1000)]
+    rulesets: u64,
+    /// How many packets for each ruleset.
+    #[arg(long, default_value_t = 300)]
+    packets: u64,
+    /// Most rules in a chain.
+    #[arg(long, default_value_t = 6)]
+    rules: usize,
+    /// Ask the kernel too, in a throwaway network namespace; it is an error where none can be made.
+    #[arg(long)]
+    kernel: bool,
+}
+
+/// Compares, prints what was compared, and fails at the first disagreement.
+pub fn run(options: &Options) -> ExitCode {
+    println!("seed {}, {} rulesets, {} packets each", options.seed, options.rulesets, options.packets);
+    let plan = |atoms| Plan {
+        seed: options.seed,
+        rulesets: options.rulesets,
+        packets: options.packets,
+        knobs: Knobs { rules: options.rules, atoms },
+    };
+    let mut tally = Tally::default();
+    let start = Instant::now();
+    let mut result = engine_against_interpreter(&plan(true), &mut tally);
+    print!("{}", tally.coverage);
+    let (reached, all) = tally.coverage.reached();
+    println!("variants reached: {reached} of {all}{}", list(&tally.coverage.missing()));
+    println!(
+        "engine = interpreter: {} rulesets, {} packets, and {} more from the engine's regions, in {:.1} s",
+        tally.rulesets,
+        tally.packets,
+        tally.in_regions,
+        start.elapsed().as_secs_f64()
+    );
+    let mut complete = true;
+    if options.kernel && result.is_ok() {
+        let start = Instant::now();
+        match Kernel::start() {
+            Ok(mut kernel) => {
+                result = kernel.compare(&plan(false), &mut tally);
+                println!(
+                    "interpreter = kernel: {} rulesets, {} packets ({} more that the kernel can't be asked about), in {:.1} s",
+                    tally.kernel_rulesets,
+                    tally.kernel_packets,
+                    tally.kernel_skipped,
+                    start.elapsed().as_secs_f64()
+                );
+            }
+            Err(why) => println!("interpreter = kernel: {why}"),
+        }
+        if tally.kernel_packets == 0 {
+            println!("no packet was given to the kernel");
+            complete = false;
+        }
+        complete &= told("the kernel refused", &tally.kernel_refused);
+    }
+    complete &= told("the frontends refused", &tally.refused);
+    match result {
+        Err(disagreement) => {
+            println!("{disagreement}");
+            ExitCode::FAILURE
+        }
+        Ok(()) if complete => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+    }
+}
+
+/// Says which rulesets were refused; every generated one is meant to load. True where none was.
+fn told(who: &str, refused: &[(u64, String)]) -> bool {
+    for (seed, why) in refused.iter().take(10) {
+        println!("{who} seed {seed}: {why}");
+    }
+    if refused.len() > 10 {
+        println!("{who} {} more", refused.len() - 10);
+    }
+    refused.is_empty()
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { String::new() } else { format!(" (missing: {})", names.join(", ")) }
+}
