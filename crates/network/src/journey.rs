@@ -1,6 +1,7 @@
 //! Following packets from host to host.
 
 use crate::host::{Host, HostId, Interface, only};
+use crate::known::Known;
 use crate::path::{Path, Via};
 use firewarden_engine::{Decision, Detail, End, Engine, Fate, Flow, Origin, OutOfBudget, Step, Translation};
 use firewarden_packet::{
@@ -13,6 +14,7 @@ use firewarden_ruleset::ir::Hook;
 #[derive(Debug)]
 pub struct Network<'n> {
     hosts: &'n [Host],
+    known: Vec<Known<'n>>,
     engines: Vec<Engine<'n>>,
     unknowns: Vec<Unknowns>,
 }
@@ -109,7 +111,13 @@ impl<'n> Network<'n> {
                 }
             })
             .collect();
-        Network { hosts, engines: hosts.iter().map(|host| Engine::new(&host.ruleset)).collect(), unknowns }
+        let known = hosts.iter().map(Known::new).collect();
+        Network {
+            hosts,
+            known,
+            engines: hosts.iter().map(|host| Engine::new(&host.ruleset)).collect(),
+            unknowns,
+        }
     }
 
     /// The hosts.
@@ -278,7 +286,7 @@ impl<'n> Network<'n> {
         budget: &mut u64,
         steps: &mut Vec<JourneyStep>,
     ) -> Result<Option<Outcome>, OutOfBudget> {
-        let (Some(engine), Some(host)) = (self.engines.get(hop.host.0), self.hosts.get(hop.host.0)) else {
+        let (Some(engine), Some(host)) = (self.engines.get(hop.host.0), self.known.get(hop.host.0)) else {
             return Ok(None);
         };
         let (input, output) = if reply { (&hop.output, &hop.input) } else { (&hop.input, &hop.output) };
@@ -351,17 +359,12 @@ impl Travel<'_, '_, '_> {
         let state = self.flow.take(Field::CT_STATE);
         let to_itself = path
             .source
-            .and_then(|source| self.network.hosts.get(source.0))
+            .and_then(|source| self.network.known.get(source.0))
             .is_some_and(|host| host.own(nfproto).contains(self.flow.now().get(Field::DADDR)));
         if let Some(source) = path.source {
-            let Some(host) = self.network.hosts.get(source.0) else { return Ok(Outcome::Left) };
-            let own = host.own(nfproto);
-            self.restrict_destination(&own);
-            let output = if to_itself {
-                InterfaceName::new("lo").ok()
-            } else {
-                host.interface_towards(nfproto, self.flow.now().get(Field::DADDR)).map(|found| found.name)
-            };
+            let Some(known) = self.network.known.get(source.0) else { return Ok(Outcome::Left) };
+            self.restrict_destination(known.own(nfproto));
+            let output = if to_itself { InterfaceName::new("lo").ok() } else { self.output_towards(source) };
             if let Some(refused) = self.leave(source, output)? {
                 return Ok(refused);
             }
@@ -393,7 +396,7 @@ impl Travel<'_, '_, '_> {
     }
 
     fn hook(&mut self, id: HostId, hook: Hook) -> Result<Option<Outcome>, OutOfBudget> {
-        let (Some(engine), Some(host)) = (self.network.engines.get(id.0), self.network.hosts.get(id.0))
+        let (Some(engine), Some(host)) = (self.network.engines.get(id.0), self.network.known.get(id.0))
         else {
             return Ok(None);
         };
@@ -426,8 +429,17 @@ impl Travel<'_, '_, '_> {
         self.address_types(id);
     }
 
+    /// The interface by which a host sends the packet; the region keeps the destinations for which it is the same.
+    fn output_towards(&mut self, id: HostId) -> Option<InterfaceName> {
+        let (host, known) = (self.network.hosts.get(id.0)?, self.network.known.get(id.0)?);
+        let (nfproto, address) = (self.flow.now().get(Field::NFPROTO), self.flow.now().get(Field::DADDR));
+        let (low, high) = known.same_links(nfproto, address);
+        self.flow.restrict(Field::DADDR, Dim::Range(low, high));
+        host.interface_towards(nfproto, address).map(|found| found.name)
+    }
+
     fn address_types(&mut self, id: HostId) {
-        let Some(host) = self.network.hosts.get(id.0) else { return };
+        let Some(host) = self.network.known.get(id.0) else { return };
         let nfproto = self.flow.now().get(Field::NFPROTO);
         for (address, kind) in [(Field::SADDR, Field::FIB_SADDR_TYPE), (Field::DADDR, Field::FIB_DADDR_TYPE)]
         {
@@ -480,17 +492,16 @@ impl Travel<'_, '_, '_> {
             }
         }
         let nfproto = self.flow.now().get(Field::NFPROTO);
-        let Some(host) = self.network.hosts.get(id.0) else { return Ok(None) };
-        if self.restrict_destination(&host.own(nfproto)) || self.flow.redirected() {
+        let (Some(host), Some(known)) = (self.network.hosts.get(id.0), self.network.known.get(id.0)) else {
+            return Ok(None);
+        };
+        if self.restrict_destination(known.own(nfproto)) || self.flow.redirected() {
             return self.input(id, entry).map(Some);
         }
         if !host.forwards {
             return Ok(Some(Outcome::NotForwarded(id)));
         }
-        let output = host
-            .interface_towards(nfproto, self.flow.now().get(Field::DADDR))
-            .map(|found| found.name)
-            .or(via.output);
+        let output = self.output_towards(id).or(via.output);
         self.output(id, output);
         self.flow.put_value(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
         let middle = self.ends();
@@ -511,23 +522,25 @@ impl Travel<'_, '_, '_> {
         to_itself: bool,
     ) -> Result<Outcome, OutOfBudget> {
         let nfproto = self.flow.now().get(Field::NFPROTO);
-        let owner = self
-            .network
-            .hosts
-            .iter()
-            .position(|host| host.own(nfproto).contains(self.flow.now().get(Field::DADDR)));
-        let Some(owner) = owner else {
-            let declared = self
-                .network
-                .hosts
-                .iter()
-                .fold(IntervalSet::empty(), |declared, host| declared.union(&host.own(nfproto)));
-            self.restrict_destination(&declared);
+        let network = self.network;
+        let destination = self.flow.now().get(Field::DADDR);
+        let Some(owner) = network.known.iter().position(|known| known.own(nfproto).contains(destination))
+        else {
+            for known in &network.known {
+                self.restrict_destination(known.own(nfproto));
+            }
             return Ok(Outcome::Left);
         };
+        // The first host that has the address gets it, for the whole region.
+        for known in network.known.iter().take(owner + 1) {
+            self.restrict_destination(known.own(nfproto));
+        }
         let id = HostId(owner);
-        let Some(host) = self.network.hosts.get(owner) else { return Ok(Outcome::Left) };
-        self.restrict_destination(&host.own(nfproto));
+        let Some(host) = network.hosts.get(owner) else { return Ok(Outcome::Left) };
+        if host.interfaces.len() > 1 {
+            // Each address may be on another interface.
+            self.flow.hold(Field::DADDR);
+        }
         let input = if to_itself {
             InterfaceName::new("lo").ok()
         } else {

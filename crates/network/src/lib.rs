@@ -6,6 +6,7 @@
 
 mod host;
 mod journey;
+mod known;
 mod path;
 
 pub use host::{Address, Host, HostId, Interface};
