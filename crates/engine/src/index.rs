@@ -225,7 +225,7 @@ impl Index {
 /// median of the lane whose centres spread most, again and again. O(n log n).
 fn arrange(leaves: &mut [(u32, Hull)], offset: u32) -> Vec<std::ops::Range<u32>> {
     if leaves.len() <= FAN_OUT {
-        return vec![offset..offset + leaves.len() as u32];
+        return std::iter::once(offset..offset + leaves.len() as u32).collect();
     }
     let centre = |hull: &Hull, lane: usize| u64::from(hull.low[lane]) + u64::from(hull.high[lane]);
     let mut widest = (0, 0);

@@ -87,7 +87,7 @@ impl Dim {
                 (low <= high).then_some(Dim::Range(low, high))
             }
             (Dim::Bits(a), Dim::Bits(b)) => {
-                a.overlaps(b).then(|| Dim::Bits(Cube { mask: a.mask | b.mask, value: a.value | b.value }))
+                a.overlaps(b).then_some(Dim::Bits(Cube { mask: a.mask | b.mask, value: a.value | b.value }))
             }
             _ => None,
         }

@@ -304,10 +304,10 @@ impl AtomTable {
         domain: (u128, u128),
     ) -> Field {
         let key = (Box::from(scope), Box::from(text));
-        if purity == Purity::Pure {
-            if let Some(&field) = self.pure.get(&key) {
-                return field;
-            }
+        if purity == Purity::Pure
+            && let Some(&field) = self.pure.get(&key)
+        {
+            return field;
         }
         let field = Field((Field::FIXED + self.atoms.len()) as u32);
         self.atoms.push(AtomInfo {

@@ -1,12 +1,11 @@
-//! Intents and the questions asked of rulesets: check, exposure, trace; findings.
+//! Intents and the questions asked of rulesets: check, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them; [`check`](check()) answers them.
-//! [`exposed`](exposed()) and [`trace`](trace()) need only a ruleset.
+//! a claim about what becomes of them; [`check`](check()) answers them. [`trace`](trace()) follows one packet, and needs only
+//! a ruleset.
 
 pub mod address;
 mod check;
-mod exposed;
 pub mod intent;
 mod located;
 mod managers;
@@ -15,7 +14,6 @@ mod suggest;
 mod trace;
 
 pub use check::{CheckOptions, Checked, Disagreement, check, complete_hosts, single_host_stack};
-pub use exposed::{Access, ExposedService, Exposure, ExposureOptions, exposed};
 pub use located::{Located, Place};
 pub use managers::manager_of;
 pub use suggest::nearest;

@@ -173,8 +173,13 @@ impl Asker<'_> {
         };
         let sources = senders(self.nfproto);
         boxes = within(&boxes, Field::SADDR, &sources);
-        let own = self.way == Way::Input && self.host.addresses_known;
-        boxes = within(&boxes, Field::DADDR, &if own { self.host.own(self.nfproto) } else { sources });
+        let own = self.host.own(self.nfproto);
+        let destinations = match (self.host.addresses_known, self.way) {
+            (false, _) => sources,
+            (true, Way::Input) => own,
+            (true, Way::Forward) => sources.subtract(&own),
+        };
+        boxes = within(&boxes, Field::DADDR, &destinations);
         let interfaces = self.interfaces();
         let by = |region: &PacketBox| -> Vec<PacketBox> {
             interfaces.iter().map(|side| region.clone().with(Field::IIFNAME, *side)).collect()
@@ -223,19 +228,23 @@ impl Asker<'_> {
         }
         let moved = flow.end(Field::DADDR, Field::DPORT) != before;
         let elsewhere = flow.now().get(Field::DADDR) != flow.origin().get(Field::DADDR) && !flow.redirected();
-        let hooks: &[Hook] = match (local, elsewhere) {
-            (true, false) => &[Hook::Input],
-            // What is translated to another host is shown as forwarded.
-            (true, true) => return Some((flow.region().clone(), None)),
-            (false, _) => &[Hook::Forward, Hook::Postrouting, Hook::Egress],
+        let through: &[Hook] = &[Hook::Forward, Hook::Postrouting, Hook::Egress];
+        let (way, hooks) = match (local, elsewhere) {
+            (true, false) => (Way::Input, [Hook::Input].as_slice()),
+            // Addressed to this host and translated to another one, as Docker publishes ports: it passes through.
+            (true, true) => (Way::Forward, through),
+            // The same, found already by asking for packets to this host, whatever its addresses are.
+            (false, true) if !self.host.addresses_known => return Some((flow.region().clone(), None)),
+            (false, _) => (Way::Forward, through),
         };
-        if !local {
+        if way == Way::Forward {
             if flow.redirected() {
                 return Some((flow.region().clone(), None));
             }
             flow.put(Field::OIFNAME, output);
         }
-        flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
+        let kind_of_destination = if way == Way::Input { fib_type::LOCAL } else { fib_type::UNICAST };
+        flow.put_value(Field::FIB_DADDR_TYPE, kind_of_destination);
         let port = Some(flow.now().get(Field::DPORT)).filter(|&port| port != flow.origin().get(Field::DPORT));
         let translated = moved.then(|| (flow.now().get(Field::DADDR), port));
         rule = None;
@@ -248,7 +257,7 @@ impl Asker<'_> {
         }
         let region = flow.region().clone();
         let exposure = Exposure {
-            way: self.way,
+            way,
             nfproto: self.nfproto,
             kind: self.kind,
             region: region.clone(),
