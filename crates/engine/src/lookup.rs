@@ -158,10 +158,8 @@ impl Keys {
             });
             count > 64
         };
-        if meeting_many {
-            if let Some(bound) = bounds.first_mut() {
-                *bound = (bound.0.max(elementary.0), bound.1.min(elementary.1));
-            }
+        if meeting_many && let Some(bound) = bounds.first_mut() {
+            *bound = (bound.0.max(elementary.0), bound.1.min(elementary.1));
         }
         let (low, high) = bounds.first().copied().unwrap_or((0, u128::MAX));
         let mut cut = start.clone();
@@ -254,11 +252,11 @@ fn exclude(
             best = Some((kept, component, left));
         }
     }
-    if let Some((_, component, left)) = best {
-        if let (Some(cut), Some(bound)) = (cut.get_mut(component), bounds.get_mut(component)) {
-            *cut = left;
-            *bound = (bound.0.max(left.0), bound.1.min(left.1));
-        }
+    if let Some((_, component, left)) = best
+        && let (Some(cut), Some(bound)) = (cut.get_mut(component), bounds.get_mut(component))
+    {
+        *cut = left;
+        *bound = (bound.0.max(left.0), bound.1.min(left.1));
     }
 }
 

@@ -229,7 +229,7 @@ impl Builder<'_> {
             2 if field.kind() == FieldKind::Bits => Value::Mix {
                 terms: Box::new([
                     (terms[1], u128::from(self.dice.below(64))),
-                    (terms[2], u128::from(self.dice.below(64)))
+                    (terms[2], u128::from(self.dice.below(64))),
                 ]),
                 xor: u128::from(self.dice.below(64)),
             },

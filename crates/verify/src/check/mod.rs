@@ -9,8 +9,8 @@ mod route;
 
 pub use model::{complete_hosts, single_host_stack};
 
-pub(crate) use finding::{ending_text, rule_span as finding_rule_span, steps};
-pub(crate) use model::{Model, loopback};
+pub(crate) use finding::{ending_text, steps};
+pub(crate) use model::Model;
 pub(crate) use replay::{Ending, Happening, Replay, Trip};
 pub(crate) use route::path_of;
 
