@@ -1,5 +1,5 @@
 //! The frontends: text in, syntax trees with spans and diagnostics out. They never fail as a whole.
 
-pub mod nft;
 pub mod ipset;
 pub mod iptables;
+pub mod nft;

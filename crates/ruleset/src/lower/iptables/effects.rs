@@ -11,11 +11,7 @@ const MARK_MAX: u64 = u32::MAX as u64;
 
 /// `(field & keep) ^ flip`.
 fn mix(field: Field, keep: u128, flip: u128) -> Value {
-    if keep == 0 {
-        Value::Const(flip)
-    } else {
-        Value::Mix { terms: Box::new([(field, keep)]), xor: flip }
-    }
+    if keep == 0 { Value::Const(flip) } else { Value::Mix { terms: Box::new([(field, keep)]), xor: flip } }
 }
 
 /// The mask and value of the `set-xmark` that a mark option stands for.
