@@ -5,5 +5,6 @@ pub mod ir;
 pub mod lower;
 pub mod syntax;
 
+mod findings;
 mod surroundings;
 pub use surroundings::{Surroundings, Unknown};

@@ -12,6 +12,7 @@ mod rule;
 mod sets;
 mod targets;
 
+use crate::findings::Findings;
 use crate::ir::{
     BaseChain, Chain, ChainId, ChainType, Dialect, Family, Hook, Policy, Ruleset, Statement, Table, TableId,
     Verdict,
@@ -43,20 +44,20 @@ pub fn lower(
         scope: options.scope,
         atoms,
         out: Ruleset::default(),
-        diagnostics: Vec::new(),
+        diagnostics: Findings::default(),
         sets: sets::SetIndex::new(sets, saves),
         warned: BTreeSet::new(),
     };
     lowerer.run(saves);
     lowerer.break_loops();
-    (lowerer.out, lowerer.diagnostics)
+    (lowerer.out, lowerer.diagnostics.finish())
 }
 
 struct Lowerer<'a, 's> {
     scope: &'s str,
     atoms: &'s mut AtomTable,
     out: Ruleset,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Findings,
     sets: sets::SetIndex<'a>,
     /// Warnings given already, so that each is given once.
     warned: BTreeSet<(&'static str, String)>,

@@ -1,6 +1,7 @@
 //! What the kernel checks of chains when rules are loaded: jumps make no loop and aren't nested too deep, and some
 //! statements work on some hooks only.
 
+use crate::findings::Findings;
 use crate::ir::{
     ChainId, ChainType, Family, Hook, MapData, NatAddress, NatDirection, Ruleset, Statement, Verdict,
 };
@@ -15,12 +16,7 @@ const MAX_NESTING: u32 = 16;
 type Edges = Vec<Vec<(ChainId, Span)>>;
 
 /// Checks the chains and cuts jumps that can't be: they become atoms, so that jumps form no cycle. O(size).
-pub(super) fn check(
-    ruleset: &mut Ruleset,
-    atoms: &mut AtomTable,
-    scope: &str,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(super) fn check(ruleset: &mut Ruleset, atoms: &mut AtomTable, scope: &str, diagnostics: &mut Findings) {
     let edges = edges(ruleset);
     let mut cut = BTreeSet::new();
     let order = find_loops(ruleset, &edges, &mut cut, diagnostics);
@@ -76,7 +72,7 @@ fn find_loops(
     ruleset: &Ruleset,
     edges: &Edges,
     cut: &mut BTreeSet<(ChainId, ChainId)>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> Vec<ChainId> {
     let mut state = vec![0u8; edges.len()];
     let mut order = Vec::with_capacity(edges.len());
@@ -155,7 +151,7 @@ fn find_depth(
     edges: &Edges,
     order: &[ChainId],
     cut: &mut BTreeSet<(ChainId, ChainId)>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) {
     let mut depth: Vec<Option<u32>> =
         ruleset.chains.iter().map(|chain| chain.base.as_ref().map(|_| 0)).collect();
@@ -221,7 +217,7 @@ fn check_hooks(
     edges: &Edges,
     order: &[ChainId],
     cut: &BTreeSet<(ChainId, ChainId)>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) {
     let mut reached: Vec<u32> = ruleset
         .chains

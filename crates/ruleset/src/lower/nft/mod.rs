@@ -28,6 +28,7 @@ mod text;
 mod types;
 mod value;
 
+use crate::findings::Findings;
 use crate::ir::{
     BaseChain, Chain, ChainId, ChainType, Dialect, Family, Hook, Policy, Ruleset, Statement, Table, TableId,
 };
@@ -56,7 +57,7 @@ pub fn lower(
     options: &LowerOptions<'_>,
     atoms: &mut AtomTable,
 ) -> (Ruleset, Vec<Diagnostic>) {
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::default();
     let state = state::run(scripts, &mut diagnostics);
     let mut lowerer = Lowerer {
         scope: options.scope,
@@ -69,7 +70,7 @@ pub fn lower(
     lowerer.declare(&state);
     lowerer.fill(&state);
     checks::check(&mut lowerer.out, lowerer.atoms, options.scope, &mut lowerer.diagnostics);
-    (lowerer.out, lowerer.diagnostics)
+    (lowerer.out, lowerer.diagnostics.finish())
 }
 
 /// What is known of a table while its rules are lowered.
@@ -87,7 +88,7 @@ struct TableInfo<'a> {
 struct Lowerer<'a, 's> {
     scope: &'s str,
     atoms: &'s mut AtomTable,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Findings,
     out: Ruleset,
     tables: Vec<TableInfo<'a>>,
     /// A buffer for the statements of a rule.
@@ -286,7 +287,7 @@ impl<'a> Lowerer<'a, '_> {
     fn chain_named(&mut self, table: usize, name: &ast::Name) -> Option<ChainId> {
         let info = self.tables.get(table)?;
         let Some(&id) = info.chains.get(name.text.as_ref()) else {
-            let known: Vec<&str> = info.chains.keys().copied().collect();
+            let known = info.chains.keys().copied().take_while(|_| !self.diagnostics.full());
             let help = match closest(&name.text, known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("declare it in the table: `chain {} {{ }}`", name.text),

@@ -493,7 +493,7 @@ impl<'a> Lowerer<'a, '_> {
         if let Some(set) = info.sets.get(name) {
             return Ok(set.clone());
         }
-        let help = match closest(name, info.sets.keys().copied()) {
+        let help = match closest(name, info.sets.keys().copied().take_while(|_| !self.diagnostics.full())) {
             Some(near) => format!("did you mean `@{near}`?"),
             None => format!("declare it in the table: `set {name} {{ type …; }}`"),
         };

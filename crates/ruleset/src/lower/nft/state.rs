@@ -3,6 +3,7 @@
 //! Nothing is copied: the state points into the syntax trees.
 
 use super::value::closest;
+use crate::findings::Findings;
 use crate::syntax::nft::ast::{
     BaseChain, Chain, Command, Element, Family, Item, Name, ObjectKind, Policy, Position, Rule, RuleCommand,
     Script, Set, Spanned, Table, TableRef, Target, Verb,
@@ -121,7 +122,7 @@ impl<'a> State<'a> {
 
 /// Runs the scripts. Commands that can't be run are reported and left out. O(size of the scripts), but for rules
 /// placed by handle or index, which cost O(rules of the chain) each.
-pub(super) fn run<'a>(scripts: &'a [Script], diagnostics: &mut Vec<Diagnostic>) -> State<'a> {
+pub(super) fn run<'a>(scripts: &'a [Script], diagnostics: &mut Findings) -> State<'a> {
     let mut runner = Runner { state: State::default(), diagnostics };
     for script in scripts {
         for command in &script.commands {
@@ -133,7 +134,7 @@ pub(super) fn run<'a>(scripts: &'a [Script], diagnostics: &mut Vec<Diagnostic>) 
 
 struct Runner<'a, 'd> {
     state: State<'a>,
-    diagnostics: &'d mut Vec<Diagnostic>,
+    diagnostics: &'d mut Findings,
 }
 
 impl<'a> Runner<'a, '_> {
@@ -459,7 +460,8 @@ impl<'a> Runner<'a, '_> {
 
     /// A table that isn't there. Removing what another file or the running kernel may hold is only a warning.
     fn missing_table(&mut self, table: &TableRef, may_be_elsewhere: bool) {
-        let known: Vec<&str> = self.state.tables().map(|table| table.name).collect();
+        let room = !self.diagnostics.full();
+        let known: Vec<&str> = self.state.tables().map(|table| table.name).take_while(|_| room).collect();
         let mut diagnostic = severity(
             may_be_elsewhere,
             "unknown-table",
@@ -479,9 +481,10 @@ impl<'a> Runner<'a, '_> {
     }
 
     fn missing(&mut self, table: &TableRef, what: &str, name: &Name, may_be_elsewhere: bool) {
+        let room = !self.diagnostics.full();
         let known: Vec<&str> = match self.state.table_mut(table.family, &table.name.text) {
-            Some(known) if what == "chain" => known.chains.names().collect(),
-            Some(known) if what == "set" => known.sets.names().collect(),
+            Some(known) if what == "chain" => known.chains.names().take_while(|_| room).collect(),
+            Some(known) if what == "set" => known.sets.names().take_while(|_| room).collect(),
             _ => Vec::new(),
         };
         let help = match closest(&name.text, known) {

@@ -465,46 +465,68 @@ fn is_time_of_day(word: &str) -> bool {
     (2..=3).contains(&parts.len()) && below(0, 24) && below(1, 60) && below(2, 60)
 }
 
-/// The known word that differs least from `word`, if it differs by little. O(words · length²).
+/// Known words that are compared with a misspelt one.
+const KNOWN_LIMIT: usize = 1_000;
+
+/// Letters of a misspelt word that is worth comparing.
+const WORD_LIMIT: usize = 64;
+
+/// The known word that differs least from `word`, if it differs by little; only the first [`KNOWN_LIMIT`] are looked
+/// at. O(words · length), and most words are done after a few letters.
 pub(super) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match word.len() {
         0..=2 => 1,
         3..=6 => 2,
-        7..=64 => 3,
+        7..=WORD_LIMIT => 3,
         _ => return None,
     };
     known
         .into_iter()
+        .take(KNOWN_LIMIT)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter_map(|candidate| Some((distance(word, candidate, limit)?, candidate)))
         .min()
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be changed, added, removed or swapped with their neighbour.
-fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=right.len()).collect();
+/// How many bytes must be changed, added, removed or swapped with their neighbour; `None` where it is more than
+/// `limit`. Bytes rather than letters: the words are ASCII. O(length · limit).
+fn distance(left: &str, right: &str, limit: usize) -> Option<usize> {
+    const FAR: usize = usize::MAX / 2;
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let at = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(FAR);
+    let mut lines = [[FAR; WORD_LIMIT + 8]; 3];
+    let [before, last, line] = &mut lines;
+    let (mut before, mut last, mut line) = (before, last, line);
+    (0..=limit).zip(last.iter_mut()).for_each(|(index, cell)| *cell = index);
     for (row, a) in left.iter().enumerate() {
-        let mut line = vec![row + 1];
-        for (column, b) in right.iter().enumerate() {
-            let diagonal = last.get(column).copied().unwrap_or(0) + usize::from(a != b);
-            let above = last.get(column + 1).copied().unwrap_or(0) + 1;
-            let beside = line.get(column).copied().unwrap_or(0) + 1;
-            let mut best = diagonal.min(above).min(beside);
+        line.fill(FAR);
+        let mut least = FAR;
+        if let (Some(first), true) = (line.first_mut(), row < limit) {
+            *first = row + 1;
+            least = row + 1;
+        }
+        let columns = right.iter().enumerate().take(row + limit + 1).skip(row.saturating_sub(limit));
+        for (column, b) in columns {
+            let diagonal = at(last, column) + usize::from(a != b);
+            let mut best = diagonal.min(at(last, column + 1) + 1).min(at(line, column) + 1);
             let swapped =
                 row > 0 && column > 0 && left.get(row - 1) == Some(b) && right.get(column - 1) == Some(a);
             if swapped {
-                best = best.min(before.get(column - 1).copied().unwrap_or(0) + 1);
+                best = best.min(at(before, column - 1) + 1);
             }
-            line.push(best);
+            if let Some(cell) = line.get_mut(column + 1) {
+                *cell = best;
+            }
+            least = least.min(best);
         }
-        before = last;
-        last = line;
+        // A swap looks two lines back, so one line beyond the limit decides nothing yet.
+        if least > limit + 1 {
+            return None;
+        }
+        (before, last, line) = (last, line, before);
     }
-    last.last().copied().unwrap_or(0)
+    Some(at(last, right.len())).filter(|&distance| distance <= limit)
 }
 
 #[cfg(test)]

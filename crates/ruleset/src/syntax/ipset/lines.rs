@@ -6,13 +6,13 @@ use crate::syntax::iptables::Text;
 use crate::syntax::iptables::args;
 use crate::syntax::iptables::spec::nearest;
 use crate::syntax::iptables::words::{Quoting, WordsError, split};
-use firewarden_diagnostic::{Diagnostic, FileId};
+use firewarden_diagnostic::{Diagnostic, FileId, Severity};
 use std::collections::HashMap;
 
 /// The most diagnostics of one text; what follows is counted.
 const MAX_DIAGNOSTICS: usize = 1000;
 /// The most entries compared by deletions: bounds the time of a script of deletions.
-const MAX_COMPARED: u64 = 2_000_000_000;
+const MAX_COMPARED: u64 = 200_000_000;
 
 const TYPES: [&str; 17] = [
     "bitmap:ip",
@@ -41,6 +41,7 @@ pub fn parse(file: FileId, text: &str) -> (Sets<'_>, Vec<Diagnostic>) {
         index: HashMap::new(),
         diagnostics: Vec::new(),
         more: 0,
+        hidden_error: false,
         compared: 0,
     };
     if text.len() > u32::MAX as usize {
@@ -49,8 +50,7 @@ pub fn parse(file: FileId, text: &str) -> (Sets<'_>, Vec<Diagnostic>) {
         reader.read();
     }
     if reader.more > 0 {
-        let more = reader.more;
-        reader.diagnostics.push(Diagnostic::note("more", format!("{more} further problems aren't shown")));
+        reader.diagnostics.push(crate::syntax::iptables::more(reader.more, reader.hidden_error));
     }
     (reader.sets, reader.diagnostics)
 }
@@ -61,6 +61,8 @@ struct Reader<'t> {
     index: HashMap<&'t str, usize>,
     diagnostics: Vec<Diagnostic>,
     more: u64,
+    /// One of them is an error, and must not be lost with them.
+    hidden_error: bool,
     compared: u64,
 }
 
@@ -73,7 +75,8 @@ impl<'t> Reader<'t> {
         if self.diagnostics.len() < MAX_DIAGNOSTICS {
             self.diagnostics.push(diagnostic)
         } else {
-            self.more += 1
+            self.more += 1;
+            self.hidden_error |= diagnostic.severity == Severity::Error;
         }
     }
 

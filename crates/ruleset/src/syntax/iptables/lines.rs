@@ -5,10 +5,13 @@ use super::spec::{Versions, nearest};
 use super::state::{TableState, builtin_chains, hook_bit, table_bit, table_names};
 use super::tree::{OptionUse, Policy, Rule, Save, Table};
 use super::words::{Quoting, Text, WordsError, split};
-use firewarden_diagnostic::{Diagnostic, FileId, Span};
+use firewarden_diagnostic::{Diagnostic, FileId, Severity, Span};
 
 /// The most diagnostics of one text; what follows is counted.
 const MAX_DIAGNOSTICS: usize = 1000;
+/// What comparing two rules costs, in moved rules.
+const COMPARED: u64 = 16;
+
 /// The most rules moved by inserting and deleting in one table: bounds the time of a script of insertions.
 const MAX_MOVED: u64 = 2_000_000_000;
 
@@ -41,6 +44,7 @@ pub fn parse_as(file: FileId, text: &str, versions: Option<Versions>) -> (Save<'
         arranged: Vec::new(),
         diagnostics: Vec::new(),
         more: 0,
+        hidden_error: false,
     };
     if text.len() > u32::MAX as usize {
         reader
@@ -63,6 +67,8 @@ struct Reader<'t> {
     arranged: Vec<Text>,
     diagnostics: Vec<Diagnostic>,
     more: u64,
+    /// One of them is an error, and must not be lost with them.
+    hidden_error: bool,
 }
 
 /// A command with the words that are left for its rule.
@@ -82,7 +88,8 @@ impl<'t> Reader<'t> {
         if self.diagnostics.len() < MAX_DIAGNOSTICS {
             self.diagnostics.push(diagnostic)
         } else {
-            self.more += 1
+            self.more += 1;
+            self.hidden_error |= diagnostic.severity == Severity::Error;
         }
     }
 
@@ -483,7 +490,8 @@ impl<'t> Reader<'t> {
         let parsed = self.parser.parse(place, line, words, &mut self.save.options, &mut self.diagnostics);
         if self.diagnostics.len() > MAX_DIAGNOSTICS.max(known) {
             self.more += (self.diagnostics.len() - MAX_DIAGNOSTICS.max(known)) as u64;
-            self.diagnostics.truncate(MAX_DIAGNOSTICS.max(known));
+            let hidden = self.diagnostics.split_off(MAX_DIAGNOSTICS.max(known));
+            self.hidden_error |= hidden.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
         }
         let mut rule = parsed.rule;
         rule.counters = rule.counters.or(counters);
@@ -672,26 +680,39 @@ impl<'t> Reader<'t> {
         let length = chain.rules.len();
         match (position.unwrap_or(0) as usize).checked_sub(1).filter(|&position| position < length) {
             Some(position) => {
+                state.moved += (length - position) as u64;
+                if state.moved > MAX_MOVED {
+                    return self.too_many_deletions(line);
+                }
                 chain.rules.remove(position);
             }
             None => self.bad_position(line, length),
         }
     }
 
+    fn too_many_deletions(&mut self, line: Text) {
+        self.error(
+            "too-many-deletions",
+            line,
+            "too many rules are deleted".to_owned(),
+            "not deleted",
+            "check the output of iptables-save instead",
+        );
+    }
+
     /// Deletes the first rule that says the same.
     fn delete_equal(&mut self, table: usize, chain: u32, rule: &Rule, line: Text) {
         let Some(state) = self.states.get_mut(table) else { return };
         let Some(chain) = state.table.chains.get_mut(chain as usize) else { return };
-        state.moved += chain.rules.len() as u64;
+        state.moved += chain.rules.len() as u64 * COMPARED;
+        if state.moved > MAX_MOVED {
+            return self.too_many_deletions(line);
+        }
         let save = &self.save;
         let wanted = save.options(rule);
-        let found = if state.moved > MAX_MOVED {
-            None
-        } else {
-            chain.rules.iter().position(|&index| {
-                save.rules.get(index as usize).is_some_and(|other| same(save, wanted, save.options(other)))
-            })
-        };
+        let found = chain.rules.iter().position(|&index| {
+            save.rules.get(index as usize).is_some_and(|other| same(save, wanted, save.options(other)))
+        });
         match found {
             Some(position) => {
                 chain.rules.remove(position);
@@ -745,7 +766,12 @@ impl<'t> Reader<'t> {
         let mut rules = std::mem::take(&mut self.save.rules);
         for state in &kept {
             state.check(self.save.file, self.save.text, &mut rules, &mut |diagnostic| {
-                if reports.len() < MAX_DIAGNOSTICS { reports.push(diagnostic) } else { self.more += 1 }
+                if reports.len() < MAX_DIAGNOSTICS {
+                    reports.push(diagnostic);
+                } else {
+                    self.more += 1;
+                    self.hidden_error |= diagnostic.severity == Severity::Error;
+                }
             });
         }
         self.save.rules = rules;
@@ -753,12 +779,19 @@ impl<'t> Reader<'t> {
             self.report(report);
         }
         if self.more > 0 {
-            let more = self.more;
-            self.diagnostics.push(Diagnostic::note("more", format!("{more} further problems aren't shown")));
+            self.diagnostics.push(more(self.more, self.hidden_error));
         }
         self.save.tables = kept.into_iter().map(|state| -> Table<'t> { state.table }).collect();
         (self.save, self.diagnostics)
     }
+}
+
+/// What is said where there are too many problems. It is an error where one of them is, so that what follows doesn't
+/// take the text for a good one.
+pub(crate) fn more(count: u64, errors: bool) -> Diagnostic {
+    let severity = if errors { Severity::Error } else { Severity::Note };
+    Diagnostic::new(severity, "more", format!("{count} further problems aren't shown"))
+        .help("deal with the first ones and run again")
 }
 
 /// True where two rules have the same options in the same order.

@@ -17,6 +17,7 @@ mod targets;
 mod tree;
 pub(crate) mod words;
 
+pub(crate) use lines::more;
 pub use lines::{parse, parse_as};
 pub use spec::{Arg, Kind, Module, OptSpec, Versions};
 pub use tree::{Chain, OptionUse, Policy, Rule, Save, Table};

@@ -10,6 +10,9 @@ use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+/// Unknown chains for which a known one is suggested: finding one takes longer than reading a rule.
+const MAX_SUGGESTIONS: u32 = 100;
+
 /// A table while it is being read.
 pub(super) struct TableState<'t> {
     pub table: Table<'t>,
@@ -171,6 +174,7 @@ impl<'t> TableState<'t> {
     /// Tells of rules that go to chains that aren't there, or show another IP version than the table's.
     pub fn check(&self, file: FileId, text: &'t str, rules: &mut [Rule], report: &mut dyn FnMut(Diagnostic)) {
         let span = |at: Text| Span { file, start: at.start, end: at.end };
+        let mut suggestions = MAX_SUGGESTIONS;
         for &(rule, at) in &self.targets {
             let name = at.raw(text);
             match self.index.get(name).and_then(|&index| self.table.chains.get(index as usize)) {
@@ -197,9 +201,12 @@ impl<'t> TableState<'t> {
                 None => {
                     let shown = shorten(name);
                     let known = self.table.chains.iter().map(|chain| chain.name).take(1000);
+                    let room = suggestions > 0;
+                    suggestions = suggestions.saturating_sub(1);
                     let known = known
                         .chain(["ACCEPT", "DROP", "RETURN"])
-                        .chain(TARGETS.iter().map(|target| target.name));
+                        .chain(TARGETS.iter().map(|target| target.name))
+                        .take_while(|_| room);
                     let mut diagnostic =
                         Diagnostic::error("unknown-chain", format!("there is no chain or target `{shown}`"))
                             .at(span(at), "unknown");

@@ -11,14 +11,14 @@ mod reader;
 mod statements;
 
 use super::ast::{Command, OPAQUE_TEXT_MAX, Opaque, Script};
-use super::text::MAX_DIAGNOSTICS;
+use crate::findings::Findings;
 use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use reader::{Bad, Node, Reader};
 
-/// Reads a text. Diagnostics are in the order of the text, at most [`MAX_DIAGNOSTICS`]. Linear in the text; besides
+/// Reads a text. Diagnostics are in the order of the text, a bounded number. Linear in the text; besides
 /// the tree, memory is bounded by the largest object in the list.
 pub fn parse(file: FileId, text: &str) -> (Script, Vec<Diagnostic>) {
-    let mut walk = Walk { text, depth: 0, diagnostics: Vec::new() };
+    let mut walk = Walk { text, depth: 0, diagnostics: Findings::default() };
     let mut commands = Vec::new();
     if u32::try_from(text.len()).is_err() {
         walk.report(Diagnostic::error("file-too-large", "the text has more than 4 GiB"));
@@ -29,21 +29,19 @@ pub fn parse(file: FileId, text: &str) -> (Script, Vec<Diagnostic>) {
                 .help("give the whole output of `nft -j list ruleset`"),
         );
     }
-    (Script { commands }, walk.diagnostics)
+    (Script { commands }, walk.diagnostics.finish())
 }
 
 /// The way through a document.
 struct Walk<'t> {
     text: &'t str,
     depth: u32,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Findings,
 }
 
 impl<'t> Walk<'t> {
     fn report(&mut self, diagnostic: Diagnostic) {
-        if self.diagnostics.len() < MAX_DIAGNOSTICS {
-            self.diagnostics.push(diagnostic);
-        }
+        self.diagnostics.push(diagnostic);
     }
 
     /// `{"nftables": [command, …]}`. Holds one command at a time.
