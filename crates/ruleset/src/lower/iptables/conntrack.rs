@@ -62,6 +62,15 @@ impl Lowerer<'_, '_> {
             let in_set = Test::Range { field: Field::CT_STATE, set: set.clone() };
             match (bits, option.negated) {
                 (0, _) => context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false),
+                (_, true) if others == 0 => {
+                    // Holds without a connection too, where there is no status to ask for.
+                    let tracked = IntervalSet::range(TRACKED.0, TRACKED.1);
+                    let free = set.subtract(&tracked);
+                    let connected = Test::Range { field: Field::CT_STATE, set: set.intersect(&tracked) };
+                    let conditions =
+                        [vec![Test::Range { field: Field::CT_STATE, set: free }], vec![connected, status]];
+                    self.any_or_atom(context, &conditions, instance);
+                }
                 (_, true) => {
                     context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false);
                     context.test(status);

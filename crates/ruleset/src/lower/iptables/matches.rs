@@ -5,7 +5,7 @@ use super::rule::{RuleContext, negate};
 use crate::ir::{Neutral, Statement, Test, Value};
 use crate::syntax::iptables::args::{self, Address};
 use crate::syntax::iptables::{OptionUse, names};
-use firewarden_packet::{Cube, Field, IntervalSet, Purity, tcp_flag};
+use firewarden_packet::{Cube, Field, IntervalSet, Purity, fib_type, tcp_flag};
 use smallvec::SmallVec;
 
 const PORT_MAX: u128 = 0xFFFF;
@@ -287,8 +287,58 @@ impl Lowerer<'_, '_> {
                 .filter_map(names::addr_type)
                 .map(|kind| (u128::from(kind), u128::from(kind)))
                 .collect();
-            context.range(field, field.max_value(), set, option.negated);
+            if context.v6() {
+                self.addrtype_v6(context, instance, field, &set, option.negated);
+            } else {
+                context.range(field, field.max_value(), set, option.negated);
+            }
         }
+    }
+
+    /// For IPv6, `UNICAST`, `MULTICAST` and `UNSPEC` ask what the address looks like, and all of them must hold; any of
+    /// the others is looked up in the routing table (match_type6 in net/netfilter/xt_addrtype.c).
+    fn addrtype_v6(
+        &mut self,
+        context: &mut RuleContext<'_, '_>,
+        instance: u8,
+        field: Field,
+        kinds: &IntervalSet,
+        negated: bool,
+    ) {
+        let address = if field == Field::FIB_SADDR_TYPE { Field::SADDR } else { Field::DADDR };
+        let multicast = IntervalSet::range(0xff << 120, u128::MAX);
+        let unspecified = IntervalSet::single(0);
+        let mapped = IntervalSet::range(0xffff << 32, (0xffff << 32) | 0xffff_ffff);
+        let unicast = multicast.union(&unspecified).union(&mapped).complement(u128::MAX);
+        let looks =
+            [(fib_type::UNICAST, unicast), (fib_type::MULTICAST, multicast), (fib_type::UNSPEC, unspecified)];
+        let mut tests = Vec::new();
+        let mut looked_up = kinds.clone();
+        for (kind, set) in looks {
+            if kinds.contains(kind) {
+                tests.push(Test::Range { field: address, set });
+                looked_up = looked_up.subtract(&IntervalSet::single(kind));
+            }
+        }
+        if !looked_up.is_empty() {
+            tests.push(Test::Range { field, set: looked_up });
+        }
+        if !negated {
+            tests.into_iter().for_each(|test| context.test(test));
+            return;
+        }
+        // One of them fails, the ones before it hold: conditions that don't overlap.
+        let mut conditions: Vec<Vec<Test>> = Vec::new();
+        for (at, test) in tests.iter().enumerate() {
+            let max = match test {
+                Test::Range { field, .. } => field.max_value(),
+                _ => u128::MAX,
+            };
+            let mut condition: Vec<Test> = tests.iter().take(at).cloned().collect();
+            condition.push(negate(test, max));
+            conditions.push(condition);
+        }
+        self.any_or_atom(context, &conditions, instance);
     }
 
     fn rpfilter(&mut self, context: &mut RuleContext<'_, '_>, instance: u8) {
