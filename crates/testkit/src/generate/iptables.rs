@@ -149,8 +149,6 @@ fn module(random: &mut Random, place: &Place<'_>, input: bool) -> String {
         0 | 1 if tracked => {
             let states =
                 random.pick(&["NEW", "RELATED,ESTABLISHED", "INVALID", "NEW,UNTRACKED", "DNAT", "SNAT"]);
-            // `! --ctstate DNAT` also holds without a connection, which no single rule of the representation can say.
-            let not = if states.ends_with("NAT") { "" } else { not };
             format!(" -m conntrack {not}--ctstate {states}")
         }
         2 if tracked => format!(" -m state --state {}", random.pick(&["NEW", "ESTABLISHED", "INVALID"])),
@@ -159,8 +157,7 @@ fn module(random: &mut Random, place: &Place<'_>, input: bool) -> String {
         5 => {
             let side = random.pick(&["src", "dst"]);
             // IPv6 has no broadcast, and `UNICAST` there asks what the address looks like, not the routing table.
-            let kinds =
-                if place.ipv6 { &["LOCAL"][..] } else { &["LOCAL", "UNICAST", "BROADCAST"] };
+            let kinds = if place.ipv6 { &["LOCAL"][..] } else { &["LOCAL", "UNICAST", "BROADCAST"] };
             format!(" -m addrtype {not}--{side}-type {}", random.pick(kinds))
         }
         6 => format!(" -m length {not}--length {}", random.pick(&["0:60", "60", "100:1500"])),
@@ -174,7 +171,8 @@ fn module(random: &mut Random, place: &Place<'_>, input: bool) -> String {
         10 if input && place.chain != "FORWARD" => format!(" -m mac {not}--mac-source 02:00:00:00:00:01"),
         11 if input => format!(" -m pkttype {not}--pkt-type {}", random.pick(&["unicast", "broadcast"])),
         12 if tracked => {
-            let option = random.pick(&["--ctdir ORIGINAL", "--ctstatus SEEN_REPLY", "--ctorigdstport 80"]);
+            let option =
+                random.pick(&["--ctdir ORIGINAL", "--ctstatus SEEN_REPLY", "--ctproto 6 --ctorigdstport 80"]);
             format!(" -m conntrack {option}")
         }
         13 if place.knobs.atoms => " -m limit --limit 5/sec".to_owned(),
