@@ -28,7 +28,7 @@ fn bounded(text: &str, work: impl FnOnce()) {
     assert!(peak <= allowed, "{peak} bytes at the peak for {} bytes of text", text.len());
 }
 
-/// Checks that diagnostics can be shown, and say where.
+/// Checks that diagnostics can be shown, and say where and what to do.
 fn presentable(diagnostics: &[Diagnostic], text: &str) {
     assert!(diagnostics.len() <= DIAGNOSTICS_LIMIT, "{} diagnostics", diagnostics.len());
     let mut sources = SourceMap::default();
@@ -36,6 +36,7 @@ fn presentable(diagnostics: &[Diagnostic], text: &str) {
     for diagnostic in diagnostics {
         assert!(!diagnostic.message.is_empty(), "a diagnostic without words: {diagnostic:?}");
         assert!(diagnostic.span().is_some(), "a diagnostic without a place: {diagnostic:?}");
+        assert!(diagnostic.help.is_some(), "a diagnostic without a remedy: {diagnostic:?}");
         for label in &diagnostic.labels {
             let Span { start, end, .. } = label.span;
             let slice = text.get(start as usize..end as usize);

@@ -5,6 +5,22 @@ use firewarden_diagnostic::{Diagnostic, Severity};
 /// Diagnostics of one severity that are kept.
 const LIMIT: usize = 100;
 
+/// Bytes of one message: input that it shows may be megabytes long.
+const MESSAGE_LIMIT: usize = 500;
+
+/// Shortens what shows too much of the input.
+pub(crate) fn clamp(diagnostic: &mut Diagnostic) {
+    let labels = diagnostic.labels.iter_mut().map(|label| &mut label.message);
+    let texts =
+        labels.chain(&mut diagnostic.notes).chain(&mut diagnostic.help).chain([&mut diagnostic.message]);
+    for text in texts.filter(|text| text.len() > MESSAGE_LIMIT) {
+        let end = (0..=MESSAGE_LIMIT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+}
+
 /// Diagnostics of one step. Of each severity only the first [`LIMIT`] are kept, so that memory is bounded and an error
 /// isn't lost behind warnings.
 #[derive(Debug, Default)]
@@ -17,7 +33,7 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// Adds one, if there is room.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
         let count = match diagnostic.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -25,6 +41,7 @@ impl Findings {
         };
         *count += 1;
         if *count <= LIMIT {
+            clamp(&mut diagnostic);
             self.kept.push(diagnostic);
         }
     }

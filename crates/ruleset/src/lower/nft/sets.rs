@@ -21,6 +21,9 @@ use firewarden_packet::{Field, Purity};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Bytes of a key, at most, each part in whole words of four (NFT_DATA_VALUE_MAXLEN of the kernel).
+const KEY_BYTES: u32 = 64;
+
 /// What is known of a named set or map.
 #[derive(Clone, Debug)]
 pub(super) struct SetInfo {
@@ -171,6 +174,17 @@ impl<'a> Lowerer<'a, '_> {
                             return None;
                         }
                     }
+                }
+                let bytes: u32 = wants.iter().map(|want| want.bits.div_ceil(32) * 4).sum();
+                if let (true, Some((first, last))) = (bytes > KEY_BYTES, names.first().zip(names.last())) {
+                    self.diagnostics.push(
+                        Diagnostic::error("key-too-long", format!("these types together have {bytes} bytes"))
+                            .at(first.span.to(last.span), "")
+                            .help(format!(
+                                "the kernel takes keys of at most {KEY_BYTES} bytes; leave parts out"
+                            )),
+                    );
+                    return None;
                 }
                 Some(wants)
             }

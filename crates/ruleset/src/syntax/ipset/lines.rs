@@ -50,7 +50,8 @@ pub fn parse(file: FileId, text: &str) -> (Sets<'_>, Vec<Diagnostic>) {
         reader.read();
     }
     if reader.more > 0 {
-        reader.diagnostics.push(crate::syntax::iptables::more(reader.more, reader.hidden_error));
+        let last = reader.diagnostics.last().and_then(Diagnostic::span);
+        reader.diagnostics.push(crate::syntax::iptables::more(reader.more, reader.hidden_error, last));
     }
     (reader.sets, reader.diagnostics)
 }

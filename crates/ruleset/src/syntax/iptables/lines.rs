@@ -779,7 +779,8 @@ impl<'t> Reader<'t> {
             self.report(report);
         }
         if self.more > 0 {
-            self.diagnostics.push(more(self.more, self.hidden_error));
+            let last = self.diagnostics.last().and_then(Diagnostic::span);
+            self.diagnostics.push(more(self.more, self.hidden_error, last));
         }
         self.save.tables = kept.into_iter().map(|state| -> Table<'t> { state.table }).collect();
         (self.save, self.diagnostics)
@@ -788,10 +789,14 @@ impl<'t> Reader<'t> {
 
 /// What is said where there are too many problems. It is an error where one of them is, so that what follows doesn't
 /// take the text for a good one.
-pub(crate) fn more(count: u64, errors: bool) -> Diagnostic {
+pub(crate) fn more(count: u64, errors: bool, last: Option<Span>) -> Diagnostic {
     let severity = if errors { Severity::Error } else { Severity::Note };
-    Diagnostic::new(severity, "more", format!("{count} further problems aren't shown"))
-        .help("deal with the first ones and run again")
+    let diagnostic = Diagnostic::new(severity, "more", format!("{count} further problems aren't shown"))
+        .help("deal with the first ones and run again");
+    match last {
+        Some(span) => diagnostic.at(span, "the last one shown"),
+        None => diagnostic,
+    }
 }
 
 /// True where two rules have the same options in the same order.

@@ -200,6 +200,7 @@ impl<'a> Walk<'a, '_> {
                     format!("`{raw}` is not an option of iptables"),
                     "unknown",
                 );
+                self.help("options are one dash and a letter, or two dashes and a name: see iptables(8)");
                 self.skip_values();
                 return;
             }

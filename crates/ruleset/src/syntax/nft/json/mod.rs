@@ -55,6 +55,9 @@ impl<'t> Walk<'t> {
         let mut more = !reader.eat(b'}');
         while more {
             let key = reader.key()?;
+            if key == "nftables" && found {
+                return Err(Bad { span: reader.here(), message: "the list `nftables` stands here a second time" });
+            }
             if key == "nftables" && reader.eat(b'[') {
                 found = true;
                 let mut items = !reader.eat(b']');

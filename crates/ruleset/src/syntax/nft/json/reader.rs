@@ -5,6 +5,7 @@
 
 use firewarden_diagnostic::{FileId, Span};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// The deepest nesting of arrays and objects.
 const MAX_JSON_DEPTH: u32 = 200;
@@ -85,6 +86,21 @@ impl<'t> Node<'t> {
     pub(super) fn number_of(&self, key: &str) -> Option<u64> {
         self.get(key)?.number()
     }
+}
+
+/// The value whose key stands there before. Programs differ in which of the two counts.
+fn repeated(entries: &[(Cow<'_, str>, Node<'_>)]) -> Option<Span> {
+    const FEW: usize = 8;
+    if entries.len() <= FEW {
+        let before = |at: usize, key: &str| entries.iter().take(at).any(|(other, _)| other == key);
+        return entries
+            .iter()
+            .enumerate()
+            .find(|(at, (key, _))| before(*at, key))
+            .map(|(_, (_, node))| node.span);
+    }
+    let mut seen = BTreeSet::new();
+    entries.iter().find(|(key, _)| !seen.insert(key)).map(|(_, node)| node.span)
 }
 
 /// Why and where the text isn't JSON.
@@ -178,6 +194,9 @@ impl<'t> Reader<'t> {
                     }
                 }
                 self.depth -= 1;
+                if let Some(span) = repeated(&entries) {
+                    return Err(Bad { span, message: "this key stands twice in one object" });
+                }
                 Value::Object(entries)
             }
             b'[' => {

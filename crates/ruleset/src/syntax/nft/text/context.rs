@@ -3,9 +3,13 @@
 use super::super::ast::{Definition, MAX_EXPANSION, Name};
 use super::super::names;
 use super::SourceProvider;
+use crate::findings::clamp;
 use firewarden_diagnostic::{Diagnostic, FileId, Severity, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What to do where nothing more particular can be said.
+const REMEDY: &str = "correct it as nft(8) says; `nft -c -f` tells whether nft itself takes the file";
 
 /// The most diagnostics of one script; one more says that there are others.
 pub const MAX_DIAGNOSTICS: usize = 100;
@@ -62,8 +66,10 @@ impl<'p> Context<'p> {
         }
     }
 
-    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn report(&mut self, mut diagnostic: Diagnostic) {
         if self.diagnostics.len() < MAX_DIAGNOSTICS {
+            clamp(&mut diagnostic);
+            diagnostic.help.get_or_insert_with(|| REMEDY.to_owned());
             self.diagnostics.push(diagnostic);
         } else {
             self.hidden += 1;
@@ -85,10 +91,13 @@ impl<'p> Context<'p> {
                 1 => "1 more error is not shown".to_owned(),
                 more => format!("{more} more errors are not shown"),
             };
-            self.diagnostics.push(
-                Diagnostic::new(Severity::Error, "too-many-errors", message)
-                    .help("correct the first ones and run again"),
-            );
+            let last = self.diagnostics.last().and_then(Diagnostic::span);
+            let diagnostic = Diagnostic::new(Severity::Error, "too-many-errors", message)
+                .help("correct the first ones and run again");
+            self.diagnostics.push(match last {
+                Some(span) => diagnostic.at(span, "the last one shown"),
+                None => diagnostic,
+            });
         }
         self.diagnostics
     }
