@@ -1,9 +1,12 @@
 //! `cargo xtask differential`: engine = interpreter = kernel, on rulesets and packets from a seed.
 
+mod corpus;
+
 use clap::Args;
 use firewarden_testkit::differential::{Plan, Tally, engine_against_interpreter};
 use firewarden_testkit::generate::Knobs;
 use firewarden_testkit::kernel::Kernel;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,6 +28,9 @@ pub struct Options {
     /// Ask the kernel too, in a throwaway network namespace; it is an error where none can be made.
     #[arg(long)]
     kernel: bool,
+    /// Compare on the real rulesets of a corpus folder as well.
+    #[arg(long, value_name = "FOLDER")]
+    corpus: Option<PathBuf>,
 }
 
 /// Compares, prints what was compared, and fails at the first disagreement.
@@ -77,8 +83,43 @@ pub fn run(options: &Options) -> ExitCode {
             println!("{disagreement}");
             ExitCode::FAILURE
         }
-        Ok(()) if complete => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
+        Ok(()) if !complete => ExitCode::FAILURE,
+        Ok(()) => {
+            options.corpus.as_deref().map_or(ExitCode::SUCCESS, |folder| real_rulesets(folder, options))
+        }
+    }
+}
+
+/// The same for the rulesets of a corpus.
+fn real_rulesets(folder: &Path, options: &Options) -> ExitCode {
+    let mut kernel = None;
+    if options.kernel {
+        match Kernel::start() {
+            Ok(started) => kernel = Some(started),
+            Err(why) => {
+                println!("interpreter = kernel: {why}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    match corpus::compare(folder, options.packets, kernel.as_mut(), &mut tally) {
+        Ok(outcome) => {
+            println!("{}", outcome.told(&tally));
+            println!(
+                "corpus: {} packets and {} from regions by engine and interpreter, {} by the kernel, in {:.1} s",
+                tally.packets,
+                tally.in_regions,
+                tally.kernel_packets,
+                start.elapsed().as_secs_f64()
+            );
+            ExitCode::SUCCESS
+        }
+        Err((file, disagreement)) => {
+            println!("{}: {disagreement}", file.display());
+            ExitCode::FAILURE
+        }
     }
 }
 
