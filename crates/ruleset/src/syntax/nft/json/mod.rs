@@ -50,13 +50,16 @@ impl<'t> Walk<'t> {
         let mut found = false;
         if !reader.eat(b'{') {
             reader.value()?;
-            return self.not_nftables(reader.span(0, 1));
+            return self.not_nftables(reader.first());
         }
         let mut more = !reader.eat(b'}');
         while more {
             let key = reader.key()?;
             if key == "nftables" && found {
-                return Err(Bad { span: reader.here(), message: "the list `nftables` stands here a second time" });
+                return Err(Bad {
+                    span: reader.here(),
+                    message: "the list `nftables` stands here a second time",
+                });
             }
             if key == "nftables" && reader.eat(b'[') {
                 found = true;
@@ -76,7 +79,7 @@ impl<'t> Walk<'t> {
         if !reader.at_end() {
             return Err(Bad { span: reader.here(), message: "there is more text after the end" });
         }
-        if found { Ok(()) } else { self.not_nftables(reader.span(0, 1)) }
+        if found { Ok(()) } else { self.not_nftables(reader.first()) }
     }
 
     fn not_nftables(&mut self, span: Span) -> Result<(), Bad> {

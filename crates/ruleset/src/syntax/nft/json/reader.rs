@@ -128,6 +128,13 @@ impl<'t> Reader<'t> {
         Span::new(self.file, start, end)
     }
 
+    /// The first character.
+    pub(super) fn first(&self) -> Span {
+        let start = if self.text.starts_with('\u{feff}') { 3 } else { 0 };
+        let first = self.text.get(start..).and_then(|text| text.chars().next());
+        self.span(start, start + first.map_or(0, char::len_utf8))
+    }
+
     /// Where reading goes on, to the end of the text.
     pub(super) fn here(&self) -> Span {
         self.span(self.at, self.bytes.len())
