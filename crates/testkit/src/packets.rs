@@ -104,10 +104,10 @@ fn of_map(
     let entries = ruleset.map(map).map_or(&[][..], |map| &map.entries);
     for entry in entries {
         keys(key, &entry.key);
-        if let MapData::Values(values) = &entry.data {
-            if let Some(Value::Const(number)) = values.first() {
-                keys(&[Field::DADDR], &[(*number, *number)]);
-            }
+        if let MapData::Values(values) = &entry.data
+            && let Some(Value::Const(number)) = values.first()
+        {
+            keys(&[Field::DADDR], &[(*number, *number)]);
         }
     }
 }
@@ -215,10 +215,11 @@ fn set_atoms(random: &mut Random, atoms: &AtomTable, point: &mut Point) {
 fn address(random: &mut Random, constants: &Constants, field: Field, ipv4: bool) -> u128 {
     let fits = |address: u128| (address >> 32 == 0) == ipv4;
     for _ in 0..4 {
-        if let Some(constant) = constants.pick(random, field).filter(|constant| fits(*constant)) {
-            if random.chance(80) && sendable(constant, ipv4) {
-                return constant;
-            }
+        let constant = constants.pick(random, field).filter(|constant| fits(*constant));
+        if let Some(constant) = constant.filter(|constant| sendable(*constant, ipv4))
+            && random.chance(80)
+        {
+            return constant;
         }
     }
     if ipv4 { random.of(&HOSTS4) } else { random.of(&HOSTS6) }

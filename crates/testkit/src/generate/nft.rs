@@ -29,6 +29,9 @@ struct Base {
     policy: &'static str,
 }
 
+/// How many times longer a long chain is.
+const LONG: usize = 20;
+
 /// One to three tables, each with chains on one hook path.
 pub(super) fn generate(random: &mut Random, knobs: &Knobs) -> Generated {
     let mut writer = Writer { lines: Vec::new() };
@@ -45,7 +48,7 @@ fn table(random: &mut Random, knobs: &Knobs, number: usize, writer: &mut Writer)
         writer.fixed("\tflags dormant");
     }
     let sets = sets(random, family, number, writer);
-    let place = Place { family, hook: "input", sets: &sets, knobs };
+    let place = Place { family, hook: "input", sets: &sets, knobs, long: false };
     let ports = verdict_map(random, number, writer);
     // Chains that are called; each calls only earlier ones, so that there is no ring.
     let mut callable: Vec<String> = Vec::new();
@@ -68,8 +71,11 @@ fn table(random: &mut Random, knobs: &Knobs, number: usize, writer: &mut Writer)
             "\t\ttype {} hook {} priority {}; policy {};",
             base.kind, base.hook, base.priority, base.policy
         ));
-        let place = Place { hook: base.hook, ..place };
-        for _ in 0..random.between(1, knobs.rules) {
+        // Long chains, since engines may treat them in another way.
+        let long = base.kind != "nat" && random.chance(6);
+        let place = Place { hook: base.hook, long, ..place };
+        let most = if long { knobs.rules * LONG } else { knobs.rules };
+        for _ in 0..random.between(1, most) {
             let rule = match base.kind {
                 "nat" => nat_rule(random, &place),
                 _ => {
@@ -178,7 +184,7 @@ fn verdict_map(random: &mut Random, number: usize, writer: &mut Writer) -> Optio
 
 /// None to three matches, each with a space behind it.
 fn matches(random: &mut Random, place: &Place<'_>) -> String {
-    let count = random.of(&[0, 1, 1, 1, 2, 2, 3]);
+    let count = if place.long { random.of(&[2, 2, 3]) } else { random.of(&[0, 1, 1, 1, 2, 2, 3]) };
     (0..count).map(|_| any_match(random, place) + " ").collect()
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Place<'p> {
     /// Named sets of the table, with what they hold.
     pub sets: &'p [(String, SetKind)],
     pub knobs: &'p Knobs,
+    /// The chain is long: its rules must be particular, or packets never come to the later ones.
+    pub long: bool,
 }
 
 /// What a named set holds.
@@ -131,7 +133,7 @@ fn tcp_flags(random: &mut Random) -> Option<String> {
             "tcp flags & (fin | syn | rst | ack) == {}",
             random.pick(&["syn", "ack", "0x0", "syn | ack"])
         ),
-        2 => format!("tcp flags & (fin | syn) == fin | syn"),
+        2 => "tcp flags & (fin | syn) == fin | syn".to_owned(),
         3 => format!("tcp flags {}", braces(&["syn", "syn | ack", "rst", "ack"][..random.between(2, 4)])),
         4 => format!("tcp flags == {}", flag_list(random, " | ")),
         5 => format!("tcp flags != {}", random.pick(&FLAGS[..])),
