@@ -22,11 +22,12 @@ impl Watch {
         let watched = Arc::downgrade(&current);
         std::thread::spawn(move || {
             while let Some(current) = watched.upgrade() {
-                if let Some((since, text)) = &*current.lock().unwrap_or_else(PoisonError::into_inner) {
-                    if since.elapsed() > Duration::from_secs(SECONDS_LIMIT) {
-                        eprintln!("{target}: more than {SECONDS_LIMIT} s for {text:?}");
-                        std::process::abort();
-                    }
+                let slow = |now: &&(Instant, String)| now.0.elapsed() > Duration::from_secs(SECONDS_LIMIT);
+                if let Some((_, text)) =
+                    current.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(slow)
+                {
+                    eprintln!("{target}: more than {SECONDS_LIMIT} s for {text:?}");
+                    std::process::abort();
                 }
                 drop(current);
                 std::thread::sleep(Duration::from_millis(500));
