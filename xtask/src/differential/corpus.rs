@@ -2,7 +2,7 @@
 
 use firewarden_diagnostic::Span;
 use firewarden_packet::Field;
-use firewarden_ruleset::ir::{Rule, Statement, Test, Verdict};
+use firewarden_ruleset::ir::{NatAddress, Rule, Statement, Test, Value, Verdict};
 use firewarden_testkit::differential::{Disagreement, Tally, compare_engine, world};
 use firewarden_testkit::generate::{Generated, Syntax};
 use firewarden_testkit::kernel::Kernel;
@@ -114,7 +114,7 @@ fn askable(text: &str) -> Option<(Generated, usize)> {
     Some((Generated::fixed(syntax, &kept), left_out.len()))
 }
 
-/// False for rules with an atom, and for rules that look the source up in the routing table: the oracle routes by what
+/// False for rules with an atom or a value that the kernel rolls dice for, and for rules that look the source up in the routing table: the oracle routes by what
 /// is asked, so that no source is where a real host has it.
 fn is_askable(rule: &Rule) -> bool {
     rule.statements.iter().all(|statement| match statement {
@@ -123,6 +123,11 @@ fn is_askable(rule: &Rule) -> bool {
         | Statement::Opaque { .. } => false,
         Statement::Test(Test::Range { field, .. }) => {
             !matches!(*field, Field::FIB_SADDR_TYPE | Field::FIB_REVERSE_PATH)
+        }
+        Statement::Assign { value: Value::Choice(_), .. } => false,
+        Statement::Nat(nat) => {
+            let address_chosen = matches!(nat.address, NatAddress::To(Value::Choice(_)));
+            !address_chosen && !matches!(nat.port, Some(Value::Choice(_)))
         }
         _ => true,
     })

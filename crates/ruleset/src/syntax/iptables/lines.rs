@@ -153,12 +153,7 @@ impl<'t> Reader<'t> {
         else {
             return;
         };
-        if !self
-            .diagnostics
-            .iter()
-            .skip(before)
-            .any(|diagnostic| diagnostic.severity == firewarden_diagnostic::Severity::Error)
-        {
+        if !self.diagnostics.iter().skip(before).any(|diagnostic| diagnostic.severity == Severity::Error) {
             return;
         }
         let offset = raw.find(marker).unwrap_or(0);
