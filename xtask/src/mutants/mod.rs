@@ -195,11 +195,11 @@ fn package_of(copy: &Path, name: &str) -> PathBuf {
 }
 
 /// Runs the programs until one fails. `None` where all pass.
-fn first_failure<'t>(
-    tests: &'t [TestProgram],
+fn first_failure(
+    tests: &[TestProgram],
     mutant: Option<usize>,
     limit: Duration,
-) -> Result<Option<(&'t TestProgram, String)>, String> {
+) -> Result<Option<(&TestProgram, String)>, String> {
     let start = Instant::now();
     for test in tests {
         let mut command = Command::new(&test.program);
