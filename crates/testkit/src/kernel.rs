@@ -253,6 +253,11 @@ fn realise(random: &mut Random, way: Way, point: &mut Point) -> Option<Packet> {
     if point.get(Field::SADDR) == point.get(Field::DADDR) {
         return None;
     }
+    // Multicast router discovery (RFC 4286) is exempt from tracking like neighbour discovery, which the oracle takes for
+    // invalid.
+    if point.get(Field::L4PROTO) == 58 && matches!(point.get(Field::ICMP_TYPE), 151..=153) {
+        return None;
+    }
     // IPv6 extension headers aren't protocols, and the oracle writes none.
     if matches!(point.get(Field::L4PROTO), 0 | 43 | 44 | 51 | 59 | 60 | 135 | 139 | 140) {
         return None;
