@@ -66,8 +66,8 @@ mutants! {
         "fate: if " ["base.policy == Policy::Accept" => "true"] " { Fate";
     "crates/engine/src/translate.rs" "`dnat ip to` translates IPv6 as well":
         "if " ["nat.nfproto.is_some_and(|wanted| wanted != nfproto)" => "false"] " {";
-    "crates/engine/src/index.rs" "the index misses rules at the edge of an interval":
-        "" ["starts.partition_point(|&start| start <= value)" => "starts.partition_point(|&start| start < value)"] " as u32";
+    "crates/engine/src/index.rs" "the index misses rules at the lower side of a region":
+        "low[lane] = " ["self.axes[lane].rank(from)" => "self.axes[lane].rank(to)"] ";";
     "crates/engine/src/index.rs" "the index leaves a subtree too early":
         "" ["node.first_rule >= best || node.last_rule < from" => "node.last_rule >= best || node.last_rule < from"] " ||";
     // What both share: the representation and the lowering, which only the kernel and fixed expectations can judge.

@@ -405,3 +405,19 @@ fn rings_of_chains_end() {
         assert_eq!(build.outcome(Hook::Input, &Point::default()).0, Outcome::Dropped);
     }
 }
+
+#[test]
+fn nat_chains_run_at_their_fixed_priority() {
+    for (hook, direction, field) in [
+        (Hook::Prerouting, NatDirection::Destination, Field::DPORT),
+        (Hook::Output, NatDirection::Destination, Field::DPORT),
+        (Hook::Postrouting, NatDirection::Source, Field::SPORT),
+    ] {
+        let mut build = Build::new();
+        let rules = vec![vec![is(field, 8080), set(Field::MARK, 1)]];
+        build.base(ChainType::Filter, hook, 150, Policy::Accept, rules);
+        let rule = nat(direction, NatAddress::Keep, Some(8080));
+        build.base(ChainType::Nat, hook, 300, Policy::Accept, vec![vec![rule]]);
+        assert_eq!(build.outcome(hook, &Point::default()).1.get(Field::MARK), 1, "{hook:?}");
+    }
+}

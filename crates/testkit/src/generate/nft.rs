@@ -112,8 +112,9 @@ fn base(random: &mut Random, unique: usize) -> Base {
     };
     let early = matches!(hook, "prerouting" | "output") && random.chance(40);
     let start: i32 = match (nat, early) {
-        (true, _) if matches!(hook, "prerouting" | "output") => -100,
-        (true, _) => 100,
+        // Nat chains run at -100 or 100, whatever they say; chains of filters stand in between.
+        (true, _) if matches!(hook, "prerouting" | "output") => random.of(&[-100, -100, 150]),
+        (true, _) => random.of(&[100, 100, -60, 350]),
         (_, true) => -300,
         _ => random.of(&[-150, 0, 0, 50, 200]),
     };
