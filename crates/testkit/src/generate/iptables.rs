@@ -145,14 +145,18 @@ fn transport_match(random: &mut Random, transport: &str, ipv6: bool) -> String {
 fn module(random: &mut Random, place: &Place<'_>, input: bool) -> String {
     let not = not(random);
     let tracked = place.table != "raw";
-    match random.below(14) {
+    match random.below(17) {
         0 | 1 if tracked => {
             let states =
                 random.pick(&["NEW", "RELATED,ESTABLISHED", "INVALID", "NEW,UNTRACKED", "DNAT", "SNAT"]);
             format!(" -m conntrack {not}--ctstate {states}")
         }
         2 if tracked => format!(" -m state --state {}", random.pick(&["NEW", "ESTABLISHED", "INVALID"])),
-        3 => format!(" -m mark {not}--mark {}/{}", random.pick(&MARKS[..]), random.pick(&MASKS[..])),
+        3 | 14..=16 => {
+            // Marks that the mangle table sets, so that it matters which table runs first.
+            let marks = ["0x1/0x1", "0x2/0xff", "0x10/0xff", "0xff/0xff", "0x0/0xff", "0x1/0xffffffff"];
+            format!(" -m mark {not}--mark {}", random.pick(&marks[..]))
+        }
         4 if tracked => format!(" -m connmark {not}--mark {}/0xff", random.pick(&["0x1", "0x10"])),
         5 => {
             let side = random.pick(&["src", "dst"]);
@@ -199,7 +203,7 @@ fn target(random: &mut Random, place: &Place<'_>, transport: Option<&str>) -> St
             _ if ported && random.chance(50) => format!(" -j SNAT --to-source {end}:{port}"),
             _ => format!(" -j SNAT --to-source {host}"),
         },
-        ("mangle", 0..=1) => format!(" -j MARK --set-xmark {mark}/{mask}"),
+        ("mangle", 0..=1 | 9) => format!(" -j MARK --set-xmark {mark}/{mask}"),
         ("mangle", 2) => format!(" -j CONNMARK --set-xmark {mark}/{mask}"),
         ("mangle", 3) => " -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff".to_owned(),
         ("mangle", 4) => " -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff".to_owned(),
