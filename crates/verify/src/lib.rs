@@ -1,11 +1,12 @@
-//! Intents and the questions asked of rulesets: check, trace; findings.
+//! Intents and the questions asked of rulesets: check, exposed, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them; [`check`](check()) answers them. [`trace`](trace()) follows one packet, and needs only
-//! a ruleset.
+//! a claim about what becomes of them; [`check`](check()) answers them. [`exposed`] lists who may reach what, and
+//! [`trace`](trace()) follows one packet; both need only a ruleset.
 
 pub mod address;
 mod check;
+pub mod exposed;
 pub mod intent;
 mod located;
 mod managers;

@@ -1,11 +1,10 @@
 //! What is exposed as text, JSON and Markdown.
 
-use super::ask::{Kind, Way};
-use super::rows::{HostRows, Row, Who, Words};
 use crate::output::AnswerFormat;
 use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_diagnostic::render::Style;
 use firewarden_diagnostic::render::text::{clip, one_line};
+use firewarden_verify::exposed::{Exposed, Kind, Row, Way, Who, Words};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
@@ -108,7 +107,7 @@ struct WireWords {
 }
 
 /// The answer in a format.
-pub fn render(hosts: &[HostRows], format: AnswerFormat, style: Style) -> String {
+pub fn render(hosts: &[Exposed], format: AnswerFormat, style: Style) -> String {
     match format {
         AnswerFormat::Human => human(hosts, style),
         AnswerFormat::Json => {
@@ -121,7 +120,7 @@ pub fn render(hosts: &[HostRows], format: AnswerFormat, style: Style) -> String 
     }
 }
 
-fn wire_host(host: &HostRows) -> WireHost {
+fn wire_host(host: &Exposed) -> WireHost {
     WireHost {
         name: host.name.clone(),
         complete: host.complete,
@@ -280,7 +279,7 @@ fn heading(way: Way) -> &'static str {
     }
 }
 
-fn human(hosts: &[HostRows], style: Style) -> String {
+fn human(hosts: &[Exposed], style: Style) -> String {
     let paint = |text: &str, ansi: Ansi| match style {
         Style::Plain => text.to_owned(),
         Style::Color => format!("{ansi}{text}{ansi:#}"),
@@ -332,7 +331,7 @@ fn human(hosts: &[HostRows], style: Style) -> String {
     out
 }
 
-fn notes(host: &HostRows, out: &mut String) {
+fn notes(host: &Exposed, out: &mut String) {
     if host.open_forward {
         out.push_str("\n  no chain on the forward hook: if this host routes, everything passes through it\n");
     }
@@ -341,7 +340,7 @@ fn notes(host: &HostRows, out: &mut String) {
     }
 }
 
-fn markdown(hosts: &[HostRows]) -> String {
+fn markdown(hosts: &[Exposed]) -> String {
     let cell = |lines: &[String]| {
         let all: Vec<String> =
             lines.iter().map(|line| line.replace('|', "\\|").replace('<', "&lt;")).collect();

@@ -1,62 +1,31 @@
 //! Taking "every new packet" apart until it is known which ones a host lets in.
 
+use super::{ExposedOptions, Kind, Way};
+use crate::address::Family;
+use crate::intent::receivable;
 use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, Step, StepKind};
 use firewarden_network::Host;
 use firewarden_packet::{
     AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point, ct_state, fib_type, tcp_flag,
 };
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Statement, Test};
-use firewarden_verify::address::Family;
-use firewarden_verify::intent::receivable;
 use std::collections::BTreeSet;
-
-/// The most parts into which one family's packets of one protocol are taken apart.
-const MOST_REGIONS: usize = 20_000;
-
-/// The most rules looked at for them, about.
-const MOST_STEPS: u64 = 200_000_000;
 
 /// The most cuts between names of interfaces: at each, all packets are asked about anew.
 const MOST_INTERFACES: usize = 64;
-
-/// Where packets are let through to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    /// To the host itself.
-    Input,
-    /// Through it to somebody else.
-    Forward,
-}
 
 /// The addresses that packets on the wire can come from.
 pub fn senders(nfproto: u128) -> IntervalSet {
     receivable(if nfproto == 2 { Family::V4 } else { Family::V6 })
 }
 
-/// What is asked of a protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// First packets of TCP connections.
-    Tcp,
-    /// Datagrams.
-    Udp,
-    /// Pings.
-    Echo,
-    /// All other protocols.
-    Other,
-}
-
 impl Kind {
-    /// In the order in which they are shown.
-    pub const ALL: [Kind; 4] = [Kind::Tcp, Kind::Udp, Kind::Echo, Kind::Other];
-
     /// Its packets of a family. TCP, UDP and ICMP don't count among the others.
     fn boxes(self, nfproto: u128) -> Vec<PacketBox> {
         let icmp = if nfproto == 2 { 1 } else { 58 };
         let base = PacketBox::all()
             .with_value(Field::NFPROTO, nfproto)
             .with_value(Field::CT_STATE, ct_state::NEW)
-            .with_value(Field::CT_DIRECTION, 0)
             .with_value(Field::FRAGMENT_OFFSET, 0);
         // What clients send from (RFC 6056).
         let client = Dim::Range(1024, 65_535);
@@ -118,7 +87,7 @@ pub struct Found {
 }
 
 /// Everything new that a host lets in, and through.
-pub fn exposures(host: &Host, atoms: &AtomTable) -> Found {
+pub fn ask(host: &Host, atoms: &AtomTable, options: &ExposedOptions) -> Found {
     let engine = Engine::new(&host.ruleset);
     let filters = |nfproto| !host.ruleset.base_chains(Hook::Forward, nfproto).is_empty();
     let open_forward = !filters(2) && !filters(10);
@@ -129,7 +98,7 @@ pub fn exposures(host: &Host, atoms: &AtomTable) -> Found {
         }
         for kind in Kind::ALL {
             for nfproto in [2, 10] {
-                Asker { host, engine: &engine, atoms, way, kind, nfproto }.ask(&mut found);
+                Asker { host, engine: &engine, atoms, options, way, kind, nfproto }.ask(&mut found);
             }
         }
     }
@@ -140,6 +109,7 @@ struct Asker<'a> {
     host: &'a Host,
     engine: &'a Engine<'a>,
     atoms: &'a AtomTable,
+    options: &'a ExposedOptions,
     way: Way,
     kind: Kind,
     nfproto: u128,
@@ -148,11 +118,12 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn ask(&self, found: &mut Found) {
         let mut peeler = Peeler::new(self.question());
-        let (mut regions, mut budget) = (0, MOST_STEPS);
+        let (mut regions, mut budget) = (0, self.options.steps);
         while let Some(piece) = peeler.piece() {
             regions += 1;
             let piece = piece.clone();
-            let decided = if regions > MOST_REGIONS { None } else { self.decide(&piece, &mut budget) };
+            let decided =
+                if regions > self.options.regions { None } else { self.decide(&piece, &mut budget) };
             let Some((region, part)) = decided else {
                 found.complete = false;
                 return;
@@ -215,6 +186,10 @@ impl Asker<'_> {
         let mut flow = Flow::new(piece.clone(), Point::in_box(piece, &Point::default()), self.atoms);
         let local = self.way == Way::Input;
         let output = flow.take(Field::OIFNAME);
+        // What a packet that comes off the wire can't carry: marks, and the status of a connection that begins with it.
+        for field in [Field::MARK, Field::CT_MARK, Field::CT_STATUS, Field::CT_DIRECTION] {
+            flow.put_value(field, 0);
+        }
         flow.put_value(Field::OIFNAME, 0);
         flow.put_value(Field::FIB_DADDR_TYPE, if local { fib_type::LOCAL } else { fib_type::UNICAST });
         flow.put_value(Field::FIB_SADDR_TYPE, fib_type::UNICAST);

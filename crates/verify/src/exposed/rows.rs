@@ -1,68 +1,14 @@
 //! From boxes of packets to lines that people read: ports on the left, who may reach them on the right.
 
-use super::ask::{Exposure, Found, Kind, Way, senders};
+use super::ask::Exposure;
+use super::words::{Words, address_words, end, interface_words, range};
+use super::{Kind, Row, Way, Who};
 use firewarden_diagnostic::SourceMap;
 use firewarden_diagnostic::render::text::one_line;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox};
+use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, PacketBox};
 use firewarden_ruleset::ir::{Chain, Family, RuleRef, Ruleset};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-/// One host's answer.
-pub struct HostRows {
-    pub name: String,
-    pub complete: bool,
-    pub open_forward: bool,
-    pub rows: Vec<Row>,
-}
-
-/// Ports that the same packets reach.
-pub struct Row {
-    pub way: Way,
-    pub kind: Kind,
-    /// Ports, or protocol numbers of [`Kind::Other`].
-    pub ports: Vec<(u128, u128)>,
-    pub ipv4: Vec<Who>,
-    pub ipv6: Vec<Who>,
-}
-
-/// Who gets through, by one rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Who {
-    /// The sources.
-    pub sources: Words,
-    /// The interfaces they come in by.
-    pub interfaces: Words,
-    /// The interfaces they leave by.
-    pub leaves_by: Words,
-    /// The destination addresses.
-    pub destinations: Words,
-    /// Where they are translated to; empty where they aren't.
-    pub translated: String,
-    /// What else decides, such as `limit rate 5/second matches`.
-    pub conditions: Vec<String>,
-    /// The rule that lets them through.
-    pub rule: String,
-    pub file: String,
-    pub line: u32,
-}
-
-/// A set in words: these, or all but these.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Words {
-    /// All but the list.
-    pub except: bool,
-    /// Prefixes, ranges, names.
-    pub list: Vec<String>,
-}
-
-impl Words {
-    /// Everything.
-    pub fn is_all(&self) -> bool {
-        self.except && self.list.is_empty()
-    }
-}
 
 /// The sides of a part that are merged, in this order.
 const SIDES: [Field; 5] = [Field::SADDR, Field::DADDR, Field::SPORT, Field::OIFNAME, Field::IIFNAME];
@@ -78,20 +24,18 @@ struct Rest {
 /// A part with the values of each side.
 type Sides = [Vec<(u128, u128)>; SIDES.len()];
 
-impl HostRows {
-    /// Puts the parts together. O(parts × different ports).
-    pub fn of(host: &Host, found: Found, atoms: &AtomTable, sources: &SourceMap) -> HostRows {
-        let context = Context { host, atoms, sources };
-        let mut rows = Vec::new();
-        for way in [Way::Input, Way::Forward] {
-            for kind in Kind::ALL {
-                let parts: Vec<&Exposure> =
-                    found.exposures.iter().filter(|part| part.way == way && part.kind == kind).collect();
-                context.rows(way, kind, &parts, &mut rows);
-            }
+/// Puts the parts together. O(parts × different ports).
+pub fn rows(host: &Host, exposures: &[Exposure], atoms: &AtomTable, sources: &SourceMap) -> Vec<Row> {
+    let context = Context { host, atoms, sources };
+    let mut rows = Vec::new();
+    for way in [Way::Input, Way::Forward] {
+        for kind in Kind::ALL {
+            let parts: Vec<&Exposure> =
+                exposures.iter().filter(|part| part.way == way && part.kind == kind).collect();
+            context.rows(way, kind, &parts, &mut rows);
         }
-        HostRows { name: host.name.clone(), complete: found.complete, open_forward: found.open_forward, rows }
     }
+    rows
 }
 
 struct Context<'a> {
@@ -272,27 +216,6 @@ fn chain_name(chain: &Chain, ruleset: &Ruleset) -> String {
     format!("{family} {} {}", table.name, chain.name)
 }
 
-fn range(low: u128, high: u128) -> String {
-    if low == high { low.to_string() } else { format!("{low}-{high}") }
-}
-
-fn ip(value: u128, nfproto: u128) -> String {
-    match u32::try_from(value) {
-        Ok(short) if nfproto == 2 => Ipv4Addr::from(short).to_string(),
-        _ => Ipv6Addr::from(value).to_string(),
-    }
-}
-
-/// Where packets go; the port only where it changes.
-fn end(address: u128, port: Option<u128>, nfproto: u128) -> String {
-    let address = ip(address, nfproto);
-    match port {
-        None => address,
-        Some(port) if nfproto == 2 => format!("{address}:{port}"),
-        Some(port) => format!("[{address}]:{port}"),
-    }
-}
-
 /// The largest value of a side.
 fn highest(field: Field, nfproto: u128) -> u128 {
     match field {
@@ -326,57 +249,6 @@ fn merge(parts: &mut Vec<Sides>) {
     }
 }
 
-/// Addresses: as they are, or what is missing, whichever are fewer.
-fn address_words(set: &IntervalSet, nfproto: u128) -> Words {
-    let rest = senders(nfproto).subtract(set);
-    let size = |set: &IntervalSet| {
-        set.ranges().iter().fold(0_u128, |sum, &(low, high)| sum.saturating_add(high - low))
-    };
-    let except = size(&rest) < size(set);
-    Words { except, list: prefixes(if except { &rest } else { set }, nfproto) }
-}
-
-/// The prefixes whose union a set is; an interval that takes more than two is written as such.
-fn prefixes(set: &IntervalSet, nfproto: u128) -> Vec<String> {
-    let width: u32 = if nfproto == 2 { 32 } else { 128 };
-    let mut words = Vec::new();
-    for &(low, high) in set.ranges() {
-        let cubes = Cube::of_range(low, high, width);
-        if cubes.len() > 2 {
-            words.push(format!("{}-{}", ip(low, nfproto), ip(high, nfproto)));
-            continue;
-        }
-        for cube in cubes {
-            let length = cube.mask.count_ones();
-            let address = ip(cube.value, nfproto);
-            words.push(if length == width { address } else { format!("{address}/{length}") });
-        }
-    }
-    words
-}
-
-/// Interfaces by name. Intervals between names are what is left when rules name others.
-fn interface_words(set: &IntervalSet) -> Words {
-    let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
-    let whole = IntervalSet::from_ranges([(1, loopback - 1), (loopback + 1, u128::MAX)]);
-    let word = |&(low, high): &(u128, u128)| -> Option<String> {
-        let name = InterfaceName(low).to_string();
-        if low == high {
-            return Some(name);
-        }
-        (InterfaceName::prefix(&name) == Ok((low, high))).then(|| format!("{name}*"))
-    };
-    let rest = whole.subtract(set);
-    let missing: Option<Vec<String>> = rest.ranges().iter().map(word).collect();
-    if let Some(list) = missing {
-        return Words { except: true, list };
-    }
-    // Beside names, the set may hold what lies between others' names.
-    let names: Vec<String> = set.ranges().iter().filter_map(word).collect();
-    let more = names.len() < set.ranges().len();
-    Words { except: false, list: names.into_iter().chain(more.then(|| "others".to_owned())).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,23 +262,5 @@ mod tests {
         let mut parts = vec![part((0, 4), (0, 1)), part((5, 9), (0, 1)), part((0, 9), (2, 3))];
         merge(&mut parts);
         assert_eq!(parts, [part((0, 9), (0, 3))]);
-    }
-
-    #[test]
-    fn sets_in_words() {
-        let v4 =
-            |ranges: &[(u128, u128)]| address_words(&IntervalSet::from_ranges(ranges.iter().copied()), 2);
-        assert!(v4(&[(0, 0xFFFF_FFFF)]).is_all());
-        assert_eq!(
-            v4(&[(0x0A00_0000, 0x0AFF_FFFF)]),
-            Words { except: false, list: vec!["10.0.0.0/8".into()] }
-        );
-        assert_eq!(
-            v4(&[(0, 0x09FF_FFFF), (0x0B00_0000, 0xFFFF_FFFF)]),
-            Words { except: true, list: vec!["10.0.0.0/8".into()] }
-        );
-        let wan = InterfaceName::new("wan").unwrap().0;
-        assert_eq!(interface_words(&IntervalSet::single(wan)).list, ["wan"]);
-        assert!(interface_words(&IntervalSet::from_ranges([(0, u128::MAX)])).is_all());
     }
 }
