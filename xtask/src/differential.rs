@@ -31,6 +31,9 @@ pub struct Options {
     /// Compare on the real rulesets of a corpus folder as well.
     #[arg(long, value_name = "FOLDER")]
     corpus: Option<PathBuf>,
+    /// Of the corpus, only files with this in their path; each has the seed that it has among all of them.
+    #[arg(long, value_name = "PART", requires = "corpus")]
+    only: Option<String>,
 }
 
 /// Compares, prints what was compared, and fails at the first disagreement.
@@ -104,7 +107,8 @@ fn real_rulesets(folder: &Path, options: &Options) -> ExitCode {
     }
     let start = Instant::now();
     let mut tally = Tally::default();
-    let (outcome, disagreements) = corpus::compare(folder, options.packets, kernel.as_mut(), &mut tally);
+    let (outcome, disagreements) =
+        corpus::compare(folder, options.only.as_deref(), options.packets, kernel.as_mut(), &mut tally);
     for (file, disagreement) in &disagreements {
         println!("{}: {disagreement}", file.display());
     }

@@ -5,7 +5,7 @@ use crate::flow::{Flow, Origin};
 use crate::index::{Index, WORTH_AN_INDEX};
 use crate::lookup::Tables;
 use crate::translate::{Translated, learn_type};
-use firewarden_packet::{Dim, Field, Point, ct_state};
+use firewarden_packet::{Dim, Field, IntervalSet, Point, ct_state};
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::ir::{
     BaseChain, ChainId, ChainType, Hook, MapData, MapId, NatDirection, Policy, RejectWith, Rule, RuleRef,
@@ -218,7 +218,7 @@ impl<'r> Engine<'r> {
             return true;
         }
         let names = base.devices.iter().filter_map(|name| firewarden_packet::InterfaceName::new(name).ok());
-        let set: firewarden_packet::IntervalSet = names.map(|name| (name.0, name.0)).collect();
+        let set: IntervalSet = names.map(|name| (name.0, name.0)).collect();
         let (low, high) = set.stretch(flow.now().get(device));
         flow.restrict(device, Dim::Range(low, high));
         set.contains(flow.now().get(device))
@@ -724,11 +724,32 @@ impl Flow<'_> {
         }
     }
 
+    /// Whether conntrack leaves the packet alone by itself, as it does with the messages by which IPv6 finds neighbours,
+    /// routers and multicast listeners (nf_conntrack_icmpv6_error). The region keeps only packets of the same kind.
+    fn exempt_from_tracking(&mut self) -> bool {
+        if self.now().get(Field::NFPROTO) != 10 {
+            return false;
+        }
+        let icmp = IntervalSet::single(58);
+        let protocol = self.now().get(Field::L4PROTO);
+        let (low, high) = icmp.stretch(protocol);
+        self.restrict(Field::L4PROTO, Dim::Range(low, high));
+        if !icmp.contains(protocol) {
+            return false;
+        }
+        let exempt: IntervalSet = [(130, 136), (143, 143), (151, 152)].into_iter().collect();
+        let kind = self.now().get(Field::ICMP_TYPE);
+        let (low, high) = exempt.stretch(kind);
+        self.restrict(Field::ICMP_TYPE, Dim::Range(low, high));
+        exempt.contains(kind)
+    }
+
     /// Conntrack sees the packet: its state counts from here on, and the first packet's addresses become the original
     /// ones of the connection.
     pub(crate) fn attach_tracking(&mut self) {
         let Some(state) = self.tracked_later.take() else { return };
-        self.put(Field::CT_STATE, state);
+        let exempt = self.exempt_from_tracking();
+        self.put(Field::CT_STATE, if exempt { Origin::constant(ct_state::UNTRACKED) } else { state });
         self.hold(Field::CT_STATE);
         if self.now().get(Field::CT_STATE) == ct_state::NEW {
             for (original, present) in [

@@ -53,7 +53,8 @@ pub enum State {
     Related,
     /// A packet that connection tracking refuses to put into a flow.
     Invalid,
-    /// A packet that connection tracking was told to leave alone before any rule of the ruleset saw it.
+    /// A packet that connection tracking leaves alone: because it is told to before any rule of the ruleset sees the
+    /// packet, or by itself (see [`Packet::natural_state`]), which rules before it don't see yet.
     Untracked,
 }
 
@@ -166,7 +167,8 @@ impl Packet {
             },
             (protocol::ICMPV6, false) => match self.icmp_type {
                 128 | 139 => State::New,
-                130..=136 | 143 => State::Untracked,
+                // Multicast listeners, neighbour discovery and multicast router discovery (nf_conntrack_proto_icmpv6.c).
+                130..=136 | 143 | 151 | 152 => State::Untracked,
                 _ => State::Invalid,
             },
             // ICMP of the other family never makes a flow.
@@ -241,7 +243,9 @@ impl Packet {
         if self.payload > MAX_PAYLOAD_BYTES {
             return Err(format!("payload of {} bytes, at most {MAX_PAYLOAD_BYTES} fit", self.payload));
         }
-        let spoil = self.state == State::Invalid && self.natural_state(tcp_loose) != State::Invalid;
+        let natural = self.natural_state(tcp_loose);
+        let spoil = self.state == State::Invalid && natural != State::Invalid;
+        let exempt = self.state == State::Untracked && natural != State::Untracked;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let (src, dst) = (src.octets(), dst.octets());
@@ -250,7 +254,7 @@ impl Packet {
                 bytes.extend_from_slice(&[0x45, self.dscp << 2]);
                 bytes.extend_from_slice(&((20 + body.len()) as u16).to_be_bytes());
                 // Raw sockets replace an identification of 0.
-                let id = if self.state == State::Untracked { UNTRACKED_ID } else { 0x1000 } | tag;
+                let id = if exempt { UNTRACKED_ID } else { 0x1000 } | tag;
                 bytes.extend_from_slice(&id.to_be_bytes());
                 let fragment = self.fragment_offset & 0x1fff | u16::from(self.more_fragments) << 13;
                 bytes.extend_from_slice(&fragment.to_be_bytes());
@@ -266,7 +270,7 @@ impl Packet {
                 let (src, dst) = (src.octets(), dst.octets());
                 let body = self.transport(&src, &dst, spoil, tag);
                 let mut bytes = Vec::with_capacity(40 + body.len());
-                let label = if self.state == State::Untracked { UNTRACKED_LABEL } else { 0 } | u32::from(tag);
+                let label = if exempt { UNTRACKED_LABEL } else { 0 } | u32::from(tag);
                 let word = 6 << 28 | u32::from(self.dscp & 0x3f) << 22 | label;
                 bytes.extend_from_slice(&word.to_be_bytes());
                 bytes.extend_from_slice(&(body.len() as u16).to_be_bytes());

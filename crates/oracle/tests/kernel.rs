@@ -298,6 +298,57 @@ fn connection_tracking_states() {
 }
 
 #[test]
+fn icmp_types_have_the_state_that_the_oracle_expects() {
+    let Some(mut oracle) = oracle(
+        "table inet t { chain c { type filter hook input priority 0; policy drop;
+         ct state untracked meta mark set 4 accept
+         ct state new meta mark set 3 accept
+         ct state invalid meta mark set 1 accept
+         }
+         }",
+    ) else {
+        return;
+    };
+    let mut packets = Vec::new();
+    for (src, dst) in [("10.0.0.2", "10.0.0.1"), ("2001:db8::2", "2001:db8::1")] {
+        for icmp_type in 0..=255 {
+            let ping = Packet::ping(ip(src), ip(dst));
+            let mut packet = Packet { icmp_type, ..ping };
+            packet.state = packet.natural_state(false);
+            packets.push(packet);
+        }
+    }
+    let verdicts = oracle.verdicts(Hook::Input, &packets).unwrap();
+    for (packet, verdict) in packets.iter().zip(verdicts) {
+        let expected = match packet.state {
+            State::Untracked => 4,
+            State::New => 3,
+            _ => 1,
+        };
+        let Verdict::Accepted { mark, .. } = verdict else { panic!("{packet:?}: {verdict:?}") };
+        assert_eq!(mark, expected, "{packet:?}");
+    }
+}
+
+#[test]
+fn clamping_drops_tcp_headers_that_are_longer_than_the_packet() {
+    let Some(launch) = launch() else { return };
+    let v4 = |target: &str| {
+        format!(
+            "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -m tcp --tcp-flags SYN,RST SYN {target}\nCOMMIT\n"
+        )
+    };
+    for (target, expected) in [("-j TCPMSS --set-mss 1200", "drop"), ("-j LOG", "accept Output")] {
+        let ruleset = Ruleset::Iptables { ipset: String::new(), v4: v4(target), v6: String::new() };
+        let mut oracle = Oracle::new(&launch, &host(), &ruleset).unwrap();
+        let whole = Packet::tcp(ip("10.0.0.1"), ip("10.0.0.9"), 80);
+        let spoilt = Packet { state: State::Invalid, ..whole.clone() };
+        let verdicts = oracle.verdicts(Hook::Output, &[whole, spoilt]).unwrap();
+        assert_eq!(verdicts.iter().map(word).collect::<Vec<_>>(), ["accept Output", expected], "{target}");
+    }
+}
+
+#[test]
 fn a_stray_ack_is_new_where_tcp_loose_is_set() {
     let Some(launch) = launch() else { return };
     let mut config = host();

@@ -179,6 +179,13 @@ pub fn packet(random: &mut Random, world: &World, constants: &Constants, way: Wa
         };
         point.set(field, value);
     }
+    if !ipv4 && random.chance(25) {
+        // Around the messages that conntrack leaves alone.
+        point.set(
+            Field::ICMP_TYPE,
+            random.of(&[129, 130, 134, 135, 136, 137, 142, 143, 144, 150, 151, 152, 153]),
+        );
+    }
     // A router throws a packet away that has no hop left, before any rule of the forward hook sees it.
     point.set(Field::TTL, point.get(Field::TTL).max(2));
     point.set(Field::CT_STATE, random.of(&STATES));

@@ -38,9 +38,10 @@ impl Outcome {
     }
 }
 
-/// Compares every file of the corpus; gives the first disagreement of each file that has one.
+/// Compares every file of the corpus, or those with `only` in their path; gives the first disagreement of each file that has one.
 pub(super) fn compare(
     corpus: &Path,
+    only: Option<&str>,
     packets: u64,
     mut kernel: Option<&mut Kernel>,
     tally: &mut Tally,
@@ -53,6 +54,9 @@ pub(super) fn compare(
     files.sort();
     let mut outcome = Outcome { files: files.len(), ..Outcome::default() };
     for (seed, file) in (1..).zip(&files) {
+        if only.is_some_and(|part| !file.to_string_lossy().contains(part)) {
+            continue;
+        }
         let Some(text) = std::fs::read(file).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
             outcome.unread += 1;
             continue;

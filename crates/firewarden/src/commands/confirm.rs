@@ -294,6 +294,10 @@ fn packet(point: &Point) -> Option<Packet> {
         ct_state::UNTRACKED => State::Untracked,
         _ => return None,
     };
+    if made.natural_state(false) == State::Untracked {
+        // Neighbour discovery and its like: conntrack leaves them alone whatever a question calls them.
+        made.state = State::Untracked;
+    }
     Some(made)
 }
 

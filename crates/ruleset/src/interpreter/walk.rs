@@ -118,6 +118,7 @@ impl Walk {
     /// Conntrack sees the packet. The first packet of a connection gives the connection its original addresses.
     pub(super) fn conntrack(&mut self) {
         let Some(state) = self.state_to_come.take() else { return };
+        let state = if self.is_never_tracked() { ct_state::UNTRACKED } else { state };
         self.now.set(Field::CT_STATE, state);
         if state == ct_state::NEW {
             for (original, own) in [
@@ -130,6 +131,14 @@ impl Walk {
             }
             self.now.set(Field::CT_DIRECTION, 0);
         }
+    }
+
+    /// What conntrack leaves alone by itself: multicast listener, neighbour and multicast router discovery, but neither
+    /// redirects nor the end of a multicast router (`noct_valid_new` in nf_conntrack_proto_icmpv6.c).
+    fn is_never_tracked(&self) -> bool {
+        self.now.get(Field::NFPROTO) == 10
+            && self.now.get(Field::L4PROTO) == 58
+            && matches!(self.now.get(Field::ICMP_TYPE), 130..=136 | 143 | 151 | 152)
     }
 
     /// `notrack`: a packet that has no connection, and isn't going to get one, reads as untracked from here on. Has no

@@ -105,7 +105,7 @@ fn rule(random: &mut Random, place: &Place<'_>) -> String {
 fn transport_match(random: &mut Random, transport: &str, ipv6: bool) -> String {
     if transport == "icmp" {
         let types = if ipv6 {
-            random.pick(&["echo-request", "packet-too-big", "135", "destination-unreachable"])
+            random.pick(&["echo-request", "packet-too-big", "135", "137", "143", "destination-unreachable"])
         } else {
             random.pick(&["echo-request", "8", "destination-unreachable", "3/1", "time-exceeded"])
         };

@@ -154,7 +154,17 @@ fn icmp(random: &mut Random, place: &Place<'_>) -> Option<String> {
             _ => format!("icmp type {}", operand(random, &types, &[])),
         });
     }
-    let types = ["echo-request", "echo-reply", "packet-too-big", "nd-neighbor-solicit", "time-exceeded"];
+    let types = [
+        "echo-request",
+        "echo-reply",
+        "packet-too-big",
+        "mld-listener-query",
+        "nd-router-advert",
+        "nd-neighbor-solicit",
+        "nd-redirect",
+        "mld2-listener-report",
+        "152",
+    ];
     Some(format!("icmpv6 type {}", operand(random, &types, &[])))
 }
 
