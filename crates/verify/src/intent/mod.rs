@@ -13,6 +13,7 @@
 //!   `any`; nothing means `any`.
 
 mod conflict;
+mod overlap;
 mod parse;
 mod protocols;
 mod questions;
