@@ -11,7 +11,53 @@ pub(crate) enum Expr {
     /// The value of a field of the question, plus a number (wrapping).
     Shift { of: Field, add: u128 },
     /// The exclusive or of masked words of the question, and of `xor`.
-    Bits { terms: SmallVec<[(Field, u128); 2]>, xor: u128 },
+    Bits { terms: Terms, xor: u128 },
+}
+
+/// Words of the question under masks; rarely more than one.
+type Terms = SmallVec<[(Field, u128); 1]>;
+
+/// Which fields were written since the question, and with what.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    /// The fixed fields that hold a value which doesn't come from the question: the present one. One bit for each.
+    constants: u32,
+    /// All other written fields, in no order.
+    others: SmallVec<[(Field, Expr); 6]>,
+}
+
+impl Written {
+    /// The bit of a fixed field in `constants`.
+    fn bit(field: Field) -> Option<u32> {
+        (field.index() < Field::FIXED).then(|| 1 << field.index())
+    }
+
+    fn is_constant(&self, field: Field) -> bool {
+        Written::bit(field).is_some_and(|bit| self.constants & bit != 0)
+    }
+
+    /// What a field was written with; `None` for constants of fixed fields and for fields that weren't written.
+    fn other(&self, field: Field) -> Option<&Expr> {
+        self.others.iter().find(|(of, _)| *of == field).map(|(_, expr)| expr)
+    }
+
+    fn put(&mut self, field: Field, expr: Expr) {
+        let known = self.others.iter().position(|(of, _)| *of == field);
+        if let (Expr::Const(_), Some(bit)) = (&expr, Written::bit(field)) {
+            self.constants |= bit;
+            if let Some(at) = known {
+                self.others.swap_remove(at);
+            }
+            return;
+        }
+        if let Some(bit) = Written::bit(field) {
+            self.constants &= !bit;
+        }
+        match known.and_then(|at| self.others.get_mut(at)) {
+            Some(entry) => entry.1 = expr,
+            None => self.others.push((field, expr)),
+        }
+    }
 }
 
 /// A present value and where it comes from; what [`Flow::take`] hands to another flow.
@@ -69,8 +115,7 @@ pub struct Flow<'a> {
     origin: Point,
     /// The followed packet as it is now.
     pub(crate) now: Point,
-    /// For fields that were written since. Sorted by field.
-    written: SmallVec<[(Field, Expr); 4]>,
+    written: Written,
     region: PacketBox,
     /// The connection's translations, for packets that aren't its first: applied where the kernel applies them.
     pub(crate) translation: Translation,
@@ -98,7 +143,7 @@ impl<'a> Flow<'a> {
             atoms,
             now: point.clone(),
             origin: point,
-            written: SmallVec::new(),
+            written: Written::default(),
             region,
             translation: Translation::default(),
             source_done: false,
@@ -150,7 +195,7 @@ impl<'a> Flow<'a> {
     /// Writes a field.
     pub fn put(&mut self, field: Field, origin: Origin) {
         self.now.set(field, origin.value);
-        self.write(field, origin.expr);
+        self.written.put(field, origin.expr);
     }
 
     /// Writes a constant to a field.
@@ -163,40 +208,28 @@ impl<'a> Flow<'a> {
         self.translation = translation;
     }
 
-    fn write(&mut self, field: Field, expr: Expr) {
-        match self.written.binary_search_by_key(&field, |entry| entry.0) {
-            Ok(at) => {
-                if let Some(entry) = self.written.get_mut(at) {
-                    entry.1 = expr;
-                }
-            }
-            Err(at) => self.written.insert(at, (field, expr)),
-        }
-    }
-
     fn expr(&self, field: Field) -> Expr {
-        match self.written.binary_search_by_key(&field, |entry| entry.0) {
-            Ok(at) => self.written.get(at).map_or(Expr::Shift { of: field, add: 0 }, |entry| entry.1.clone()),
-            Err(_) => match field.kind() {
-                FieldKind::Range => Expr::Shift { of: field, add: 0 },
-                FieldKind::Bits => {
-                    Expr::Bits { terms: SmallVec::from_slice(&[(field, field.max_value())]), xor: 0 }
-                }
-            },
+        if self.written.is_constant(field) {
+            return Expr::Const(self.now.get(field));
         }
-    }
-
-    /// True where the field was written since the question.
-    pub(crate) fn is_written(&self, field: Field) -> bool {
-        self.written.binary_search_by_key(&field, |entry| entry.0).is_ok()
+        if let Some(expr) = self.written.other(field) {
+            return expr.clone();
+        }
+        match field.kind() {
+            FieldKind::Range => Expr::Shift { of: field, add: 0 },
+            FieldKind::Bits => Expr::Bits { terms: Terms::from_buf([(field, field.max_value())]), xor: 0 },
+        }
     }
 
     /// The values that a field may have now, over the region.
     pub fn image(&self, field: Field) -> Dim {
-        if !self.is_written(field) {
-            return self.region.dim(field, self.atoms);
+        if self.written.is_constant(field) {
+            return Dim::single(field.kind(), field.max_value(), self.now.get(field));
         }
-        self.image_of(&self.expr(field), field)
+        match self.written.other(field) {
+            Some(expr) => self.image_of(expr, field),
+            None => self.region.dim(field, self.atoms),
+        }
     }
 
     /// The values of an expression over the region, as values of `field`.
@@ -227,14 +260,17 @@ impl<'a> Flow<'a> {
     /// Cuts the region down to the packets whose present value of `field` is in `dim`, which must hold the point's.
     pub fn restrict(&mut self, field: Field, dim: Dim) {
         debug_assert!(dim.contains(self.now.get(field)), "{field:?}: the point is not in {dim:?}");
-        if !self.is_written(field) {
-            let kept = self.region.restrict(field, dim);
-            debug_assert!(kept, "the region lost the point");
-            self.forget_full(field);
+        if self.written.is_constant(field) {
             return;
         }
-        let expr = self.expr(field);
-        self.restrict_expr(&expr, field, dim);
+        match self.written.other(field).cloned() {
+            Some(expr) => self.restrict_expr(&expr, field, dim),
+            None => {
+                let kept = self.region.restrict(field, dim);
+                debug_assert!(kept, "the region lost the point");
+                self.forget_full(field);
+            }
+        }
     }
 
     /// Cuts the region down to the packets for which the expression, as a value of `field`, is in `dim`.
@@ -360,7 +396,7 @@ impl<'a> Flow<'a> {
                 self.prefix(*field, *mask, value)
             }
             (FieldKind::Bits, _) => {
-                let mut sum: SmallVec<[(Field, u128); 2]> = SmallVec::new();
+                let mut sum = Terms::new();
                 let mut constant = xor;
                 for (field, mask) in terms {
                     match self.expr(*field) {

@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 pub struct PacketBox {
     /// Sorted by field.
     dims: SmallVec<[(Field, Dim); 8]>,
+    /// The fixed fields in `dims`, one bit for each: where a field stands is the number of bits below its own.
+    named: u32,
 }
 
 impl PacketBox {
@@ -22,13 +24,19 @@ impl PacketBox {
         &self.dims
     }
 
-    /// The restriction of a field; `None` where it is unrestricted. O(log fields).
+    /// Where a field stands in `dims`, or would. O(1), of a dynamic field O(log fields).
+    fn place(&self, field: Field) -> Result<usize, usize> {
+        if field.is_dynamic() {
+            return self.dims.binary_search_by_key(&field, |entry| entry.0);
+        }
+        let bit = 1u32 << field.index();
+        let before = (self.named & (bit - 1)).count_ones() as usize;
+        if self.named & bit == 0 { Err(before) } else { Ok(before) }
+    }
+
+    /// The restriction of a field; `None` where it is unrestricted. O(1), of a dynamic field O(log fields).
     pub fn get(&self, field: Field) -> Option<&Dim> {
-        self.dims
-            .binary_search_by_key(&field, |entry| entry.0)
-            .ok()
-            .and_then(|at| self.dims.get(at))
-            .map(|e| &e.1)
+        self.place(field).ok().and_then(|at| self.dims.get(at)).map(|entry| &entry.1)
     }
 
     /// The values of a field, from the atom table's domain where the box doesn't restrict it.
@@ -49,14 +57,21 @@ impl PacketBox {
 
     /// Sets the values of a field, whatever they were.
     pub fn set(&mut self, field: Field, dim: Dim) {
-        match self.dims.binary_search_by_key(&field, |entry| entry.0) {
+        match self.place(field) {
             Ok(at) => {
                 if let Some(entry) = self.dims.get_mut(at) {
                     entry.1 = dim;
                 }
             }
-            Err(at) => self.dims.insert(at, (field, dim)),
+            Err(at) => self.insert(at, field, dim),
         }
+    }
+
+    fn insert(&mut self, at: usize, field: Field, dim: Dim) {
+        if !field.is_dynamic() {
+            self.named |= 1 << field.index();
+        }
+        self.dims.insert(at, (field, dim));
     }
 
     /// The box with a field set; for building.
@@ -74,20 +89,25 @@ impl PacketBox {
 
     /// Lifts the restriction of a field.
     pub fn clear(&mut self, field: Field) {
-        self.dims.retain(|entry| entry.0 != field);
+        if let Ok(at) = self.place(field) {
+            self.dims.remove(at);
+            if !field.is_dynamic() {
+                self.named &= !(1 << field.index());
+            }
+        }
     }
 
     /// Keeps only the values of `field` that are in `dim`. False, and unchanged, where none are left.
     #[must_use]
     pub fn restrict(&mut self, field: Field, dim: Dim) -> bool {
-        let dim = match self.get(field) {
-            Some(own) => match own.intersect(&dim) {
-                Some(common) => common,
-                None => return false,
-            },
-            None => dim,
-        };
-        self.set(field, dim);
+        match self.place(field) {
+            Ok(at) => {
+                let Some(entry) = self.dims.get_mut(at) else { return false };
+                let Some(common) = entry.1.intersect(&dim) else { return false };
+                entry.1 = common;
+            }
+            Err(at) => self.insert(at, field, dim),
+        }
         true
     }
 
@@ -123,6 +143,9 @@ impl PacketBox {
             return vec![self.clone()];
         }
         let mut pieces = Vec::new();
+        if other.covers(self, atoms) {
+            return pieces;
+        }
         let mut rest = self.clone();
         for (field, cut) in &other.dims {
             let own = rest.dim(*field, atoms);

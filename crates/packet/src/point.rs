@@ -1,20 +1,21 @@
 //! Points: one packet with everything that decides its fate.
 
 use crate::{Field, PacketBox, fib_type, tcp_flag};
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
 
 /// A value for every field. Dynamic fields that were never set read as 0, which is
 /// false for an atom; whoever reads a choice takes the nearest value of its domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     fixed: [u128; Field::FIXED],
-    dynamic: BTreeMap<Field, u128>,
+    /// Sorted by field. Most packets have a few: what nobody declared of the hosts they pass.
+    dynamic: SmallVec<[(Field, u128); 4]>,
 }
 
 impl Default for Point {
     /// A plain IPv4 TCP SYN with the readable values that a question doesn't care about.
     fn default() -> Point {
-        let mut point = Point { fixed: [0; Field::FIXED], dynamic: BTreeMap::new() };
+        let mut point = Point { fixed: [0; Field::FIXED], dynamic: SmallVec::new() };
         for (field, value) in [
             (Field::NFPROTO, 2),
             (Field::SADDR, 0xC633_6407), // 198.51.100.7 (RFC 5737)
@@ -38,22 +39,32 @@ impl Default for Point {
 }
 
 impl Point {
-    /// The value of a field.
+    /// The value of a field. O(1), of a dynamic one O(log set dynamic fields).
     pub fn get(&self, field: Field) -> u128 {
         match self.fixed.get(field.index()) {
             Some(&value) => value,
-            None => self.dynamic.get(&field).copied().unwrap_or(0),
+            None => self.place(field).ok().and_then(|at| self.dynamic.get(at)).map_or(0, |entry| entry.1),
         }
     }
 
-    /// Sets a field.
+    /// Sets a field. O(1), a dynamic one O(set dynamic fields).
     pub fn set(&mut self, field: Field, value: u128) {
-        match self.fixed.get_mut(field.index()) {
-            Some(slot) => *slot = value,
-            None => {
-                self.dynamic.insert(field, value);
-            }
+        if let Some(slot) = self.fixed.get_mut(field.index()) {
+            *slot = value;
+            return;
         }
+        match self.place(field) {
+            Ok(at) => {
+                if let Some(entry) = self.dynamic.get_mut(at) {
+                    entry.1 = value;
+                }
+            }
+            Err(at) => self.dynamic.insert(at, (field, value)),
+        }
+    }
+
+    fn place(&self, field: Field) -> Result<usize, usize> {
+        self.dynamic.binary_search_by_key(&field, |entry| entry.0)
     }
 
     /// The point with a field set; for building.
@@ -65,7 +76,7 @@ impl Point {
 
     /// The dynamic fields that were set, in order.
     pub fn dynamic(&self) -> impl Iterator<Item = (Field, u128)> + '_ {
-        self.dynamic.iter().map(|(&field, &value)| (field, value))
+        self.dynamic.iter().copied()
     }
 
     /// A point of a box: the values of `preferred` where the box allows them, else the nearest value it does allow.
