@@ -53,7 +53,7 @@ pub fn nft_text(text: &str) {
     bounded(text, || {
         let (script, diagnostics) = nft::text::parse(FileId(0), text, &mut NoIncludes);
         presentable(&diagnostics, text);
-        lower_nft(&[script], text);
+        lower_nft(script, text);
     });
 }
 
@@ -62,14 +62,14 @@ pub fn nft_json(text: &str) {
     bounded(text, || {
         let (script, diagnostics) = nft::json::parse(FileId(0), text);
         presentable(&diagnostics, text);
-        lower_nft(&[script], text);
+        lower_nft(script, text);
     });
 }
 
-fn lower_nft(scripts: &[nft::ast::Script], text: &str) {
+fn lower_nft(script: nft::ast::Script, text: &str) {
     let mut atoms = AtomTable::default();
     let options = lower::nft::LowerOptions { scope: "host" };
-    let (ruleset, diagnostics) = lower::nft::lower(scripts, &options, &mut atoms);
+    let (ruleset, diagnostics) = lower::nft::lower(vec![script], &options, &mut atoms);
     presentable(&diagnostics, text);
     std::hint::black_box(dump(&ruleset, &atoms));
 }

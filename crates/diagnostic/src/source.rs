@@ -1,5 +1,7 @@
 //! Source texts and places in them.
 
+use std::sync::{Arc, OnceLock};
+
 /// A source text known to a [`SourceMap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileId(pub u32);
@@ -40,20 +42,27 @@ pub struct LineColumn {
     pub column: u32,
 }
 
-/// One source text, with the offsets of its lines.
+/// One source text. Where its lines are is found out when it is asked for first: most runs name few places.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     /// The name shown to people, as they gave it (`-` is shown as `<stdin>`).
     pub name: String,
-    /// The text.
-    pub text: String,
-    line_starts: Vec<u32>,
+    /// The text; shared, since parsers hold on to it while further texts are added.
+    pub text: Arc<str>,
+    lines: OnceLock<Lines>,
+}
+
+/// What finding places in a text takes.
+#[derive(Clone, Debug)]
+struct Lines {
+    /// The offset of each line's first byte.
+    starts: Vec<u32>,
     /// How many characters begin before each multiple of [`STRIDE`] bytes: a column far into a line of many
     /// megabytes is then found without reading the line again.
     checkpoints: Vec<u32>,
 }
 
-/// Bytes between two checkpoints of [`SourceFile`].
+/// Bytes between two checkpoints of [`Lines`].
 const STRIDE: usize = 1024;
 
 /// Counts the characters that begin in some bytes: those that don't continue one. Right at any offset.
@@ -61,12 +70,32 @@ fn characters(bytes: &[u8]) -> u32 {
     bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count() as u32
 }
 
+impl Lines {
+    fn of(text: &str) -> Lines {
+        let mut starts = vec![0];
+        starts
+            .extend(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1));
+        let mut checkpoints = vec![0];
+        let mut count = 0;
+        for chunk in text.as_bytes().chunks(STRIDE) {
+            count += characters(chunk);
+            checkpoints.push(count);
+        }
+        Lines { starts, checkpoints }
+    }
+}
+
 impl SourceFile {
-    /// The place of a byte offset. O(log lines).
+    fn lines(&self) -> &Lines {
+        self.lines.get_or_init(|| Lines::of(&self.text))
+    }
+
+    /// The place of a byte offset. O(log lines); the first call for a text reads all of it.
     pub fn line_column(&self, offset: u32) -> LineColumn {
         let offset = offset.min(self.text.len() as u32);
-        let line = self.line_starts.partition_point(|&start| start <= offset).max(1) - 1;
-        let start = self.line_starts.get(line).copied().unwrap_or(0);
+        let starts = &self.lines().starts;
+        let line = starts.partition_point(|&start| start <= offset).max(1) - 1;
+        let start = starts.get(line).copied().unwrap_or(0);
         let column = self.characters_before(offset) - self.characters_before(start) + 1;
         LineColumn { line: line as u32 + 1, column }
     }
@@ -74,21 +103,22 @@ impl SourceFile {
     /// How many characters begin before a byte offset. O(1).
     fn characters_before(&self, offset: u32) -> u32 {
         let index = offset as usize / STRIDE;
-        let before = self.checkpoints.get(index).copied().unwrap_or(0);
+        let before = self.lines().checkpoints.get(index).copied().unwrap_or(0);
         let rest = self.text.as_bytes().get(index * STRIDE..offset as usize).unwrap_or_default();
         before + characters(rest)
     }
 
     /// The byte offset where a line (from 1) starts. `None` past the end.
     pub fn line_start(&self, line: u32) -> Option<u32> {
-        self.line_starts.get((line as usize).checked_sub(1)?).copied()
+        self.lines().starts.get((line as usize).checked_sub(1)?).copied()
     }
 
     /// The text of a line (from 1), without its line end. `None` past the end.
     pub fn line(&self, line: u32) -> Option<&str> {
         let index = (line as usize).checked_sub(1)?;
-        let start = *self.line_starts.get(index)? as usize;
-        let end = self.line_starts.get(index + 1).map_or(self.text.len(), |&next| next as usize);
+        let starts = &self.lines().starts;
+        let start = *starts.get(index)? as usize;
+        let end = starts.get(index + 1).map_or(self.text.len(), |&next| next as usize);
         Some(self.text.get(start..end)?.trim_end_matches(['\n', '\r']))
     }
 }
@@ -100,19 +130,9 @@ pub struct SourceMap {
 }
 
 impl SourceMap {
-    /// Adds a text under the name that people know it by. O(length).
-    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        let text = text.into();
-        let mut line_starts = vec![0];
-        line_starts
-            .extend(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1));
-        let mut checkpoints = vec![0];
-        let mut count = 0;
-        for chunk in text.as_bytes().chunks(STRIDE) {
-            count += characters(chunk);
-            checkpoints.push(count);
-        }
-        self.files.push(SourceFile { name: name.into(), text, line_starts, checkpoints });
+    /// Adds a text under the name that people know it by. O(length) where the text isn't an [`Arc`] yet.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
+        self.files.push(SourceFile { name: name.into(), text: text.into(), lines: OnceLock::new() });
         FileId(self.files.len() as u32 - 1)
     }
 

@@ -68,7 +68,7 @@ fn shown(diagnostics: &[Diagnostic], sources: &SourceMap) -> Vec<String> {
 
 fn lower_nft(script: nft::ast::Script, diagnostics: &mut Vec<Diagnostic>) -> Ruleset {
     let options = lower::nft::LowerOptions { scope: "host" };
-    let (ruleset, found) = lower::nft::lower(&[script], &options, &mut AtomTable::default());
+    let (ruleset, found) = lower::nft::lower(vec![script], &options, &mut AtomTable::default());
     diagnostics.extend(found);
     ruleset
 }

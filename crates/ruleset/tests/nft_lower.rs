@@ -12,7 +12,7 @@ fn lowered(text: &str) -> (Ruleset, AtomTable, Vec<Diagnostic>) {
     let file = sources.add("test.nft", text);
     let (script, mut diagnostics) = parse(file, text, &mut NoIncludes);
     let mut atoms = AtomTable::default();
-    let (ruleset, more) = lower(&[script], &LowerOptions { scope: "host" }, &mut atoms);
+    let (ruleset, more) = lower(vec![script], &LowerOptions { scope: "host" }, &mut atoms);
     diagnostics.extend(more);
     (ruleset, atoms, diagnostics)
 }
@@ -642,7 +642,7 @@ fn large_inputs_take_linear_time() {
     let parsed = start.elapsed();
     let start = Instant::now();
     let mut atoms = AtomTable::default();
-    let (ruleset, diagnostics) = lower(&[script], &LowerOptions { scope: "host" }, &mut atoms);
+    let (ruleset, diagnostics) = lower(vec![script], &LowerOptions { scope: "host" }, &mut atoms);
     println!("{} bytes: parsed in {parsed:?}, lowered in {:?}", text.len(), start.elapsed());
     assert!(problems.is_empty() && diagnostics.is_empty());
     assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), count as usize);

@@ -33,7 +33,7 @@ fn lowered(text: &str) -> (Ruleset, AtomTable, Vec<Diagnostic>) {
     let file = sources.add("test.nft", text);
     let (script, mut diagnostics) = parse(file, text, &mut EmptyFolders);
     let mut atoms = AtomTable::default();
-    let (ruleset, more) = lower(&[script], &LowerOptions { scope: "host" }, &mut atoms);
+    let (ruleset, more) = lower(vec![script], &LowerOptions { scope: "host" }, &mut atoms);
     diagnostics.extend(more);
     (ruleset, atoms, diagnostics)
 }
@@ -390,7 +390,7 @@ fn text_and_json_are_the_same() {
         let (script, problems) = firewarden_ruleset::syntax::nft::json::parse(file, &json);
         let mut json_atoms = AtomTable::default();
         let options = LowerOptions { scope: "host" };
-        let (from_json, more) = lower(&[script], &options, &mut json_atoms);
+        let (from_json, more) = lower(vec![script], &options, &mut json_atoms);
         let left = firewarden_ruleset::ir::dump::dump(&from_text, &text_atoms);
         let right = firewarden_ruleset::ir::dump::dump(&from_json, &json_atoms);
         if left == right {

@@ -365,11 +365,11 @@ fn run(language: Language, text: &str) -> (usize, usize) {
     let (first, second) = match language {
         Language::Nft => {
             let (script, first) = nft::text::parse(file, text, &mut NoIncludes);
-            (first, lower::nft::lower(&[script], &nft_options, &mut atoms).1)
+            (first, lower::nft::lower(vec![script], &nft_options, &mut atoms).1)
         }
         Language::Json => {
             let (script, first) = nft::json::parse(file, text);
-            (first, lower::nft::lower(&[script], &nft_options, &mut atoms).1)
+            (first, lower::nft::lower(vec![script], &nft_options, &mut atoms).1)
         }
         Language::Iptables => {
             let (save, first) = iptables::parse(file, text);

@@ -71,7 +71,12 @@ impl Files {
 
     /// The text of a file; empty for an id that isn't known.
     pub fn text(&self, file: FileId) -> &str {
-        self.sources.get(file).map(|source| source.text.as_str()).unwrap_or_default()
+        self.sources.get(file).map(|source| &*source.text).unwrap_or_default()
+    }
+
+    /// The same, to hold on to while further files are read.
+    pub fn shared_text(&self, file: FileId) -> Arc<str> {
+        self.sources.get(file).map(|source| Arc::clone(&source.text)).unwrap_or_default()
     }
 
     /// The name of a file as people know it.
@@ -120,7 +125,7 @@ impl SourceProvider for Files {
             let mut texts = Vec::new();
             for path in found {
                 let file = Files::open(self, &path).map_err(|problem| problem.message)?;
-                texts.push((file, Arc::from(self.text(file))));
+                texts.push((file, self.shared_text(file)));
             }
             return Ok(texts);
         }

@@ -7,7 +7,6 @@ use firewarden_ruleset::ir::{Dialect, Hook, Ruleset, Table};
 use firewarden_ruleset::lower;
 use firewarden_ruleset::syntax::{ipset, iptables, nft};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Reads the files of one host. What is wrong with them goes to the diagnostics; there is always a ruleset. Atoms get the
 /// host's name as their scope.
@@ -15,20 +14,17 @@ pub fn ruleset(host: &str, inputs: &[RulesetFile], files: &mut Files, atoms: &mu
     let mut scripts = Vec::new();
     for input in inputs {
         // The parser asks for further files while it reads this one.
-        let text: Arc<str> = match input.format {
-            Format::NftText | Format::NftJson => Arc::from(files.text(input.file)),
-            _ => continue,
-        };
+        let text = files.shared_text(input.file);
         let (script, found) = match input.format {
             Format::NftJson => nft::json::parse(input.file, &text),
-            _ => nft::text::parse(input.file, &text, files),
+            Format::NftText => nft::text::parse(input.file, &text, files),
+            _ => continue,
         };
         scripts.push(script);
         files.diagnostics.extend(found);
     }
-    let (mut ruleset, found) = lower::nft::lower(&scripts, &lower::nft::LowerOptions { scope: host }, atoms);
+    let (mut ruleset, found) = lower::nft::lower(scripts, &lower::nft::LowerOptions { scope: host }, atoms);
     files.diagnostics.extend(found);
-    drop(scripts);
     let (tables, found) = listings(host, inputs, files, atoms);
     files.diagnostics.extend(found);
     let twice = same_tables(&mut ruleset, &tables);

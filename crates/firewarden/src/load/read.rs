@@ -127,9 +127,8 @@ fn not_text(bytes: &[u8], name: &str) -> Option<Diagnostic> {
                 .help("convert it first: `iconv -f UTF-16 -t UTF-8 FILE | firewarden check -`"),
         );
     }
-    let control = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
-    let controls = bytes.iter().filter(control).count();
-    if bytes.contains(&0) || controls > bytes.len() / CONTROL_SHARE {
+    let controls = control_characters(bytes);
+    if controls > bytes.len() / CONTROL_SHARE || (controls > 0 && bytes.contains(&0)) {
         return Some(
             Diagnostic::error("binary-input", format!("`{name}` is binary data, not a ruleset")).help(
                 "give the text that `nft list ruleset`, `nft -j list ruleset`, `iptables-save` or `ipset save` prints",
@@ -137,6 +136,16 @@ fn not_text(bytes: &[u8], name: &str) -> Option<Diagnostic> {
         );
     }
     None
+}
+
+/// Counts the bytes that texts don't have. Written without branches, so that it becomes vector instructions; the count
+/// of a chunk fits a byte.
+fn control_characters(bytes: &[u8]) -> usize {
+    let control = |&byte: &u8| {
+        let layout = (byte == b'\t') | (byte == b'\n') | (byte == b'\r') | (byte == 0x0C) | (byte == 0x1B);
+        u8::from((byte < 0x20) & !layout)
+    };
+    bytes.chunks(255).map(|chunk| usize::from(chunk.iter().map(control).sum::<u8>())).sum()
 }
 
 /// UTF-8, or else ISO 8859-1 byte by byte, which keeps different names different.

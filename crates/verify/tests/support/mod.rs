@@ -37,7 +37,7 @@ impl World {
             } else {
                 let (script, mut said) = nft::text::parse(file, text, &mut nft::text::NoIncludes);
                 let options = lower::nft::LowerOptions { scope };
-                let (own, found) = lower::nft::lower(&[script], &options, &mut self.atoms);
+                let (own, found) = lower::nft::lower(vec![script], &options, &mut self.atoms);
                 said.extend(found);
                 (own, said)
             };

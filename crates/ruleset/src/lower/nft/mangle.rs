@@ -9,9 +9,9 @@ use crate::ir::{Family, Hook, Neutral, Statement, Value};
 use crate::syntax::nft::ast::{Expr, ExprKind, Mangle};
 use firewarden_packet::Field;
 
-impl<'a> Lowerer<'a, '_> {
+impl Lowerer<'_, '_> {
     /// Lowers `target set value`.
-    pub(super) fn mangle(&mut self, cx: &mut RuleContext, mangle: &'a Mangle) -> Result<(), Fail> {
+    pub(super) fn mangle(&mut self, cx: &mut RuleContext, mangle: &Mangle) -> Result<(), Fail> {
         let target = mangle.target.resolved();
         let want = self.mangle_target(cx, target)?;
         if matches!(mangle.value.resolved().kind, ExprKind::Set(_) | ExprKind::SetRef(_)) {
@@ -46,7 +46,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn mangle_target(&mut self, cx: &mut RuleContext, target: &'a Expr) -> Result<Want, Fail> {
+    fn mangle_target(&mut self, cx: &mut RuleContext, target: &Expr) -> Result<Want, Fail> {
         if let ExprKind::Inner(_) = target.kind {
             return invalid(
                 "read-only",
@@ -80,7 +80,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(Want { ty: found.ty, bits: found.bits })
     }
 
-    fn mangle_value(&mut self, cx: &mut RuleContext, expr: &'a Expr, want: Want) -> Result<Value, Fail> {
+    fn mangle_value(&mut self, cx: &mut RuleContext, expr: &Expr, want: Want) -> Result<Value, Fail> {
         match &expr.resolved().kind {
             ExprKind::Map(_) => self.nat_value(cx, expr, want),
             ExprKind::List(_) if want.ty.is_flags() => Ok(Value::Const(constant(expr, want)?)),

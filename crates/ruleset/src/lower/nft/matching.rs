@@ -26,9 +26,9 @@ enum Values {
     Masked(u128, u128),
 }
 
-impl<'a> Lowerer<'a, '_> {
+impl Lowerer<'_, '_> {
     /// Lowers a test.
-    pub(super) fn matching(&mut self, cx: &mut RuleContext, test: &'a Match) -> Result<(), Fail> {
+    pub(super) fn matching(&mut self, cx: &mut RuleContext, test: &Match) -> Result<(), Fail> {
         let negated = matches!(test.op, Operator::Ne);
         if parts(&test.left).len() > 1 {
             return self.concatenation(cx, test, negated);
@@ -112,7 +112,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// `ip saddr . tcp dport { … }`.
-    fn concatenation(&mut self, cx: &mut RuleContext, test: &'a Match, negated: bool) -> Result<(), Fail> {
+    fn concatenation(&mut self, cx: &mut RuleContext, test: &Match, negated: bool) -> Result<(), Fail> {
         if !matches!(test.op, Operator::Implicit | Operator::Eq | Operator::Ne) {
             return invalid(
                 "bad-operator",
@@ -199,7 +199,7 @@ impl<'a> Lowerer<'a, '_> {
     fn named_set(
         &mut self,
         cx: &mut RuleContext,
-        test: &'a Match,
+        test: &Match,
         left: &Left,
         name: &str,
         negated: bool,
@@ -253,7 +253,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// Reads the right side.
-    fn values(&mut self, left: &Left, test: &'a Match) -> Result<Values, Fail> {
+    fn values(&mut self, left: &Left, test: &Match) -> Result<Values, Fail> {
         let want = Want { ty: left.selector.ty, bits: left.selector.bits };
         let right = test.right.resolved();
         let place = test.right.span;

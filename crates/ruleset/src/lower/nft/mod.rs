@@ -51,14 +51,14 @@ pub struct LowerOptions<'s> {
 /// the end.
 ///
 /// Always gives a ruleset. An error among the diagnostics means that nft or the kernel would refuse the scripts; a
-/// warning, that they may mean something else than they seem to. O(n log n) in the size of the scripts.
+/// warning, that they may mean something else than they seem to. The syntax trees are given back as they are lowered. O(n log n) in the size of the scripts.
 pub fn lower(
-    scripts: &[ast::Script],
+    mut scripts: Vec<ast::Script>,
     options: &LowerOptions<'_>,
     atoms: &mut AtomTable,
 ) -> (Ruleset, Vec<Diagnostic>) {
     let mut diagnostics = Findings::default();
-    let state = state::run(scripts, &mut diagnostics);
+    let mut state = state::run(&mut scripts, &mut diagnostics);
     let mut lowerer = Lowerer {
         scope: options.scope,
         atoms,
@@ -68,7 +68,7 @@ pub fn lower(
         scratch: Vec::new(),
     };
     lowerer.declare(&state);
-    lowerer.fill(&state);
+    lowerer.fill(&mut state);
     checks::check(&mut lowerer.out, lowerer.atoms, options.scope, &mut lowerer.diagnostics);
     (lowerer.out, lowerer.diagnostics.finish())
 }
@@ -127,14 +127,14 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    fn fill(&mut self, state: &State<'a>) {
-        for (index, table) in state.tables().enumerate() {
+    fn fill(&mut self, state: &mut State<'a>) {
+        for (index, table) in state.tables_mut().enumerate() {
             self.lower_sets(index, table);
-            for chain in table.chains.iter() {
+            for chain in table.chains.iter_mut() {
                 let Some(&id) = self.tables.get(index).and_then(|info| info.chains.get(chain.name)) else {
                     continue;
                 };
-                let rules = self.lower_rules(index, id, chain.rules.iter().copied());
+                let rules = self.consume_rules(index, id, chain.rules.drain(..));
                 if let Some(target) = self.out.chains.get_mut(id.0 as usize) {
                     target.rules = rules;
                 }

@@ -20,9 +20,9 @@ const PORT: Want = Want { ty: Type::Service, bits: 16 };
 /// (nf_nat_l4proto_unique_tuple).
 const RANDOM_PORTS: (u128, u128) = (1, 65535);
 
-impl<'a> Lowerer<'a, '_> {
+impl Lowerer<'_, '_> {
     /// Lowers `snat`, `dnat`, `masquerade` and `redirect`.
-    pub(super) fn nat(&mut self, cx: &mut RuleContext, nat: &'a ast::Nat, span: Span) -> Result<(), Fail> {
+    pub(super) fn nat(&mut self, cx: &mut RuleContext, nat: &ast::Nat, span: Span) -> Result<(), Fail> {
         let direction = match nat.kind {
             NatKind::Snat | NatKind::Masquerade => NatDirection::Source,
             NatKind::Dnat | NatKind::Redirect => NatDirection::Destination,
@@ -129,8 +129,8 @@ impl<'a> Lowerer<'a, '_> {
     fn nat_address(
         &mut self,
         cx: &mut RuleContext,
-        nat: &'a ast::Nat,
-        address: &'a Expr,
+        nat: &ast::Nat,
+        address: &Expr,
         want: Want,
         direction: NatDirection,
     ) -> Result<(Value, Option<Value>), Fail> {
@@ -153,7 +153,7 @@ impl<'a> Lowerer<'a, '_> {
     fn nat_map(
         &mut self,
         cx: &mut RuleContext,
-        lookup: &'a MapLookup,
+        lookup: &MapLookup,
         want: Want,
         nat: &ast::Nat,
         direction: NatDirection,
@@ -194,12 +194,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// A value that a translation or mangling writes: a constant, a range, a map, or something of the packet.
-    pub(super) fn nat_value(
-        &mut self,
-        cx: &mut RuleContext,
-        expr: &'a Expr,
-        want: Want,
-    ) -> Result<Value, Fail> {
+    pub(super) fn nat_value(&mut self, cx: &mut RuleContext, expr: &Expr, want: Want) -> Result<Value, Fail> {
         let resolved = expr.resolved();
         if let ExprKind::Map(lookup) = &resolved.kind {
             let key = self.key(cx, &lookup.key)?;
@@ -229,7 +224,7 @@ impl<'a> Lowerer<'a, '_> {
     pub(super) fn packet_value(
         &mut self,
         cx: &mut RuleContext,
-        expr: &'a Expr,
+        expr: &Expr,
         want: Want,
     ) -> Result<Option<Value>, Fail> {
         self.require_all(cx, expr)?;

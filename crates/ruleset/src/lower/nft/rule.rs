@@ -88,13 +88,13 @@ fn left_of(expr: &Expr, site: &Site, bits: Option<u32>) -> Result<Option<Left>, 
     Ok(Some(left))
 }
 
-impl<'a> Lowerer<'a, '_> {
+impl Lowerer<'_, '_> {
     /// Lowers the rules of a chain.
-    pub(super) fn lower_rules(
+    pub(super) fn lower_rules<'r>(
         &mut self,
         table: usize,
         chain: ChainId,
-        rules: impl ExactSizeIterator<Item = &'a ast::Rule>,
+        rules: impl ExactSizeIterator<Item = &'r ast::Rule>,
     ) -> Vec<Rule> {
         let mut lowered = Vec::with_capacity(rules.len());
         for rule in rules {
@@ -103,7 +103,23 @@ impl<'a> Lowerer<'a, '_> {
         lowered
     }
 
-    fn lower_rule(&mut self, table: usize, chain: ChainId, rule: &'a ast::Rule) -> Rule {
+    /// The same, but gives the memory of each rule's syntax back before the next one is lowered: a ruleset's syntax and
+    /// its representation are both several times its text, and are never there at the same time.
+    pub(super) fn consume_rules<'r>(
+        &mut self,
+        table: usize,
+        chain: ChainId,
+        rules: impl ExactSizeIterator<Item = &'r mut ast::Rule>,
+    ) -> Vec<Rule> {
+        let mut lowered = Vec::with_capacity(rules.len());
+        for rule in rules {
+            lowered.push(self.lower_rule(table, chain, rule));
+            rule.statements = Vec::new();
+        }
+        lowered
+    }
+
+    fn lower_rule(&mut self, table: usize, chain: ChainId, rule: &ast::Rule) -> Rule {
         let family = self.tables.get(table).map_or(Family::Inet, |info| info.family);
         let base = self.out.chain(chain).and_then(|chain| chain.base.as_ref());
         let mut cx = RuleContext {

@@ -65,7 +65,7 @@ pub(super) struct Key {
 impl<'a> Lowerer<'a, '_> {
     /// Lowers the named sets and maps of a table.
     pub(super) fn lower_sets(&mut self, index: usize, table: &TableState<'a>) {
-        let mut changed = BTreeSet::new();
+        let mut changed: BTreeSet<&str> = BTreeSet::new();
         for chain in table.chains.iter() {
             for rule in &chain.rules {
                 updated_sets(&rule.statements, &mut changed);
@@ -235,12 +235,12 @@ impl<'a> Lowerer<'a, '_> {
     pub(super) fn map_entries(
         &mut self,
         table: usize,
-        elements: &'a [Element],
+        elements: &[Element],
         key: &[Want],
         data: &DataType,
         out: &mut Vec<MapEntry>,
     ) -> Result<(), Fail> {
-        let mut all: Vec<(&'a Expr, &'a Element)> = Vec::with_capacity(elements.len());
+        let mut all: Vec<(&Expr, &Element)> = Vec::with_capacity(elements.len());
         each_element(elements, &mut |key, element| {
             all.push((key, element));
             Ok(())
@@ -268,7 +268,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn map_data(&mut self, table: usize, value: &'a Expr, data: &DataType) -> Result<MapData, Fail> {
+    fn map_data(&mut self, table: usize, value: &Expr, data: &DataType) -> Result<MapData, Fail> {
         let resolved = value.resolved();
         match data {
             DataType::Verdict => match &resolved.kind {
@@ -532,7 +532,7 @@ impl<'a> Lowerer<'a, '_> {
     pub(super) fn map_of(
         &mut self,
         cx: &RuleContext,
-        map: &'a Expr,
+        map: &Expr,
         key: &Key,
         expected: &Expected<'_>,
     ) -> Result<(Option<MapId>, DataType), Fail> {

@@ -1,6 +1,7 @@
 //! The commands of scripts, run in order: which tables, chains, rules, sets and objects there are in the end.
 //!
-//! Nothing is copied: the state points into the syntax trees.
+//! Nothing is copied: the state points into the syntax trees. It is the only one to point at a rule, so that whoever
+//! lowers the rule can drop what it was made of.
 
 use super::value::closest;
 use crate::findings::Findings;
@@ -58,7 +59,7 @@ impl<'a, T> Named<'a, T> {
         self.items.iter().flatten()
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.items.iter_mut().flatten()
     }
 }
@@ -92,7 +93,7 @@ pub(super) struct ChainState<'a> {
     pub(super) base: Option<&'a BaseChain>,
     pub(super) policy: Option<Spanned<Policy>>,
     handle: Option<u64>,
-    pub(super) rules: VecDeque<&'a Rule>,
+    pub(super) rules: VecDeque<&'a mut Rule>,
 }
 
 /// A set or map.
@@ -115,6 +116,10 @@ impl<'a> State<'a> {
         self.tables.iter().flatten()
     }
 
+    pub(super) fn tables_mut(&mut self) -> impl Iterator<Item = &mut TableState<'a>> {
+        self.tables.iter_mut().flatten()
+    }
+
     fn table_mut(&mut self, family: Family, name: &str) -> Option<&mut TableState<'a>> {
         self.tables.get_mut(*self.index.get(&(family, name))?)?.as_mut()
     }
@@ -122,10 +127,10 @@ impl<'a> State<'a> {
 
 /// Runs the scripts. Commands that can't be run are reported and left out. O(size of the scripts), but for rules
 /// placed by handle or index, which cost O(rules of the chain) each.
-pub(super) fn run<'a>(scripts: &'a [Script], diagnostics: &mut Findings) -> State<'a> {
+pub(super) fn run<'a>(scripts: &'a mut [Script], diagnostics: &mut Findings) -> State<'a> {
     let mut runner = Runner { state: State::default(), diagnostics };
     for script in scripts {
-        for command in &script.commands {
+        for command in &mut script.commands {
             runner.command(command);
         }
     }
@@ -138,11 +143,11 @@ struct Runner<'a, 'd> {
 }
 
 impl<'a> Runner<'a, '_> {
-    fn command(&mut self, command: &'a Command) {
+    fn command(&mut self, command: &'a mut Command) {
         if matches!(command.verb, Verb::Show | Verb::Reset) {
             return;
         }
-        match &command.target {
+        match &mut command.target {
             Target::Ruleset(family) => self.flush_ruleset(*family),
             Target::Table(table) => self.table(command.verb, table),
             Target::Item { table, item } => self.item_command(command.verb, table, item, command.span),
@@ -164,11 +169,14 @@ impl<'a> Runner<'a, '_> {
         self.state.index.retain(|key, _| family.is_some_and(|family| family != key.0));
     }
 
-    fn table(&mut self, verb: Verb, table: &'a Table) {
-        let key = (table.id.family, table.id.name.text.as_ref());
+    fn table(&mut self, verb: Verb, table: &'a mut Table) {
+        let (span, handle, dormant) = (table.span, table.handle, table.dormant);
+        let Table { id, items, .. } = table;
+        let id: &'a TableRef = id;
+        let key = (id.family, id.name.text.as_ref());
         match verb {
             Verb::Delete | Verb::Destroy => {
-                let found = match table.handle.filter(|_| key.1.is_empty()) {
+                let found = match handle.filter(|_| key.1.is_empty()) {
                     Some(handle) => self.state.tables().find_map(|known| {
                         (known.handle == Some(handle) && known.family == key.0)
                             .then_some((known.family, known.name))
@@ -181,44 +189,44 @@ impl<'a> Runner<'a, '_> {
                             *slot = None;
                         }
                     }
-                    None if verb == Verb::Delete => self.missing_table(&table.id, true),
+                    None if verb == Verb::Delete => self.missing_table(id, true),
                     None => {}
                 }
             }
             Verb::Flush => match self.state.table_mut(key.0, key.1) {
                 Some(known) => known.chains.iter_mut().for_each(|chain| chain.rules.clear()),
-                None => self.missing_table(&table.id, true),
+                None => self.missing_table(id, true),
             },
             _ => {
                 if let Some(known) = self.state.table_mut(key.0, key.1) {
                     if verb == Verb::Create {
                         let first = known.span;
-                        self.exists("table", &table.id.name, first);
+                        self.exists("table", &id.name, first);
                         return;
                     }
-                    known.dormant |= table.dormant;
+                    known.dormant |= dormant;
                 } else {
                     self.state.index.insert(key, self.state.tables.len());
                     self.state.tables.push(Some(TableState {
                         family: key.0,
                         name: key.1,
-                        span: table.span,
-                        dormant: table.dormant,
-                        handle: table.handle,
+                        span,
+                        dormant,
+                        handle,
                         chains: Named::default(),
                         sets: Named::default(),
                         objects: BTreeMap::new(),
                         flowtables: BTreeMap::new(),
                     }));
                 }
-                for item in &table.items {
-                    self.add_item(verb, &table.id, item);
+                for item in items {
+                    self.add_item(verb, id, item);
                 }
             }
         }
     }
 
-    fn item_command(&mut self, verb: Verb, table: &'a TableRef, item: &'a Item, span: Span) {
+    fn item_command(&mut self, verb: Verb, table: &'a TableRef, item: &'a mut Item, span: Span) {
         match verb {
             Verb::Delete | Verb::Destroy => self.delete_item(verb, table, item, span),
             Verb::Flush => {
@@ -241,7 +249,7 @@ impl<'a> Runner<'a, '_> {
         }
     }
 
-    fn add_item(&mut self, verb: Verb, table: &'a TableRef, item: &'a Item) {
+    fn add_item(&mut self, verb: Verb, table: &'a TableRef, item: &'a mut Item) {
         let Some(known) = self.state.table_mut(table.family, &table.name.text) else {
             return self.missing_table(table, false);
         };
@@ -284,14 +292,17 @@ impl<'a> Runner<'a, '_> {
         }
     }
 
-    fn add_chain(&mut self, verb: Verb, table: &'a TableRef, chain: &'a Chain) {
+    fn add_chain(&mut self, verb: Verb, table: &'a TableRef, chain: &'a mut Chain) {
+        let (span, policy, handle) = (chain.span, chain.policy, chain.handle);
+        let Chain { name: written, base, rules, .. } = chain;
+        let (written, base): (&'a Name, Option<&'a BaseChain>) = (written, base.as_deref());
         let Some(known) = self.state.table_mut(table.family, &table.name.text) else { return };
-        let name = chain.name.text.as_ref();
+        let name = written.text.as_ref();
         let mut clash = None;
         match known.chains.get_mut(name) {
             Some(old) => {
                 let first = old.span;
-                match (old.base, chain.base.as_deref()) {
+                match (old.base, base) {
                     (Some(before), Some(now)) if !same_base(before, now) => clash = Some(first),
                     (None, Some(_)) => clash = Some(first),
                     _ => {}
@@ -300,26 +311,19 @@ impl<'a> Runner<'a, '_> {
                     clash = Some(first);
                 }
                 if clash.is_none() {
-                    old.policy = chain.policy.or(old.policy);
+                    old.policy = policy.or(old.policy);
                 }
-                old.rules.extend(&chain.rules);
+                old.rules.extend(rules);
             }
             None => {
                 known.chains.insert(
                     name,
-                    ChainState {
-                        name,
-                        span: chain.span,
-                        base: chain.base.as_deref(),
-                        policy: chain.policy,
-                        handle: chain.handle,
-                        rules: chain.rules.iter().collect(),
-                    },
+                    ChainState { name, span, base, policy, handle, rules: rules.iter_mut().collect() },
                 );
             }
         }
         if let Some(first) = clash {
-            self.exists("chain", &chain.name, first);
+            self.exists("chain", written, first);
         }
     }
 
@@ -360,15 +364,19 @@ impl<'a> Runner<'a, '_> {
         }
     }
 
-    fn rule_command(&mut self, verb: Verb, command: &'a RuleCommand, span: Span) {
-        let Some(table) = self.state.table_mut(command.table.family, &command.table.name.text) else {
-            return self.missing_table(&command.table, false);
+    fn rule_command(&mut self, verb: Verb, command: &'a mut RuleCommand, span: Span) {
+        let position = command.position;
+        let RuleCommand { table: in_table, chain: in_chain, rule, .. } = command;
+        let (in_table, in_chain): (&'a TableRef, &'a Name) = (in_table, in_chain);
+        let rule = rule.as_mut();
+        let Some(table) = self.state.table_mut(in_table.family, &in_table.name.text) else {
+            return self.missing_table(in_table, false);
         };
-        let Some(chain) = table.chains.get_mut(&command.chain.text) else {
-            return self.missing(&command.table, "chain", &command.chain, false);
+        let Some(chain) = table.chains.get_mut(&in_chain.text) else {
+            return self.missing(in_table, "chain", in_chain, false);
         };
         let rules = &mut chain.rules;
-        let at = match command.position {
+        let at = match position {
             None => None,
             Some(Position::Index(index)) => {
                 usize::try_from(index).ok().filter(|at| *at < rules.len()).map(Ok).or(Some(Err(())))
@@ -381,12 +389,12 @@ impl<'a> Runner<'a, '_> {
             if verb != Verb::Destroy {
                 self.warn("unknown-handle", span, "no rule of the chain has this handle or index".to_owned());
             }
-            if let (Verb::Add | Verb::Insert | Verb::Create, Some(rule)) = (verb, &command.rule) {
-                self.place(command, |rules| rules.push_back(rule));
+            if let (Verb::Add | Verb::Insert | Verb::Create, Some(rule)) = (verb, rule) {
+                self.place(in_table, in_chain, |rules| rules.push_back(rule));
             }
             return;
         };
-        match (verb, &command.rule, at) {
+        match (verb, rule, at) {
             (Verb::Insert, Some(rule), None) => rules.push_front(rule),
             (Verb::Insert, Some(rule), Some(at)) => rules.insert(at, rule),
             (Verb::Replace, Some(rule), Some(at)) => {
@@ -403,9 +411,9 @@ impl<'a> Runner<'a, '_> {
         }
     }
 
-    fn place(&mut self, command: &'a RuleCommand, put: impl FnOnce(&mut VecDeque<&'a Rule>)) {
-        let table = self.state.table_mut(command.table.family, &command.table.name.text);
-        if let Some(chain) = table.and_then(|table| table.chains.get_mut(&command.chain.text)) {
+    fn place(&mut self, table: &TableRef, chain: &Name, put: impl FnOnce(&mut VecDeque<&'a mut Rule>)) {
+        let table = self.state.table_mut(table.family, &table.name.text);
+        if let Some(chain) = table.and_then(|table| table.chains.get_mut(&chain.text)) {
             put(&mut chain.rules);
         }
     }

@@ -43,12 +43,12 @@ const HARMLESS_TARGETS: &[&str] = &[
     "nflog",
 ];
 
-impl<'a> Lowerer<'a, '_> {
+impl Lowerer<'_, '_> {
     /// Lowers a statement; `last` says that nothing comes after it in its rule.
     pub(super) fn statement(
         &mut self,
         cx: &mut RuleContext,
-        statement: &'a ast::Statement,
+        statement: &ast::Statement,
         last: bool,
     ) -> Result<(), Fail> {
         let span = statement.span;
@@ -190,7 +190,7 @@ impl<'a> Lowerer<'a, '_> {
     pub(super) fn verdict(
         &mut self,
         table: usize,
-        verdict: &'a ast::Verdict,
+        verdict: &ast::Verdict,
         span: Span,
     ) -> Result<Verdict, Fail> {
         Ok(match verdict {
@@ -206,7 +206,7 @@ impl<'a> Lowerer<'a, '_> {
     fn target(
         &mut self,
         table: usize,
-        target: &'a ChainTarget,
+        target: &ChainTarget,
         span: Span,
     ) -> Result<crate::ir::ChainId, Fail> {
         match target {
@@ -225,7 +225,7 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    fn verdict_map(&mut self, cx: &mut RuleContext, lookup: &'a MapLookup) -> Result<(), Fail> {
+    fn verdict_map(&mut self, cx: &mut RuleContext, lookup: &MapLookup) -> Result<(), Fail> {
         let key = self.key(cx, &lookup.key)?;
         match self.map_of(cx, &lookup.map, &key, &Expected::Verdict) {
             Ok((Some(map), _)) => {
@@ -252,7 +252,7 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    fn reject(&mut self, cx: &mut RuleContext, reject: &'a Reject, span: Span) -> Result<(), Fail> {
+    fn reject(&mut self, cx: &mut RuleContext, reject: &Reject, span: Span) -> Result<(), Fail> {
         let code = |ty: Type| match &reject.code {
             Some(code) => constant(code, Want { ty, bits: 8 }).map(|_| ()),
             None => Ok(()),
@@ -331,7 +331,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn queue(&mut self, cx: &mut RuleContext, queue: &'a Queue, span: Span) -> Result<(), Fail> {
+    fn queue(&mut self, cx: &mut RuleContext, queue: &Queue, span: Span) -> Result<(), Fail> {
         let want = Want { ty: Type::Integer, bits: 16 };
         let mut what = "queue".to_owned();
         if let Some(number) = &queue.number {
@@ -377,7 +377,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn set_update(&mut self, cx: &mut RuleContext, update: &'a SetUpdate, span: Span) -> Result<(), Fail> {
+    fn set_update(&mut self, cx: &mut RuleContext, update: &SetUpdate, span: Span) -> Result<(), Fail> {
         let info = self.set_info(cx.table, &update.set.text, update.set.span)?;
         self.require_all(cx, &update.element.key)?;
         if let Some(data) = &update.element.data {
@@ -402,7 +402,7 @@ impl<'a> Lowerer<'a, '_> {
         &mut self,
         cx: &mut RuleContext,
         what: &str,
-        statements: &'a [ast::Statement],
+        statements: &[ast::Statement],
     ) -> Result<(), Fail> {
         let mut tested = false;
         for statement in statements {
@@ -426,7 +426,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// Adds the protocols that all parts of an expression need.
-    pub(super) fn require_all(&mut self, cx: &mut RuleContext, expr: &'a Expr) -> Result<(), Fail> {
+    pub(super) fn require_all(&mut self, cx: &mut RuleContext, expr: &Expr) -> Result<(), Fail> {
         for part in parts(expr) {
             match &part.kind {
                 ExprKind::Hash(hash) => {
@@ -446,7 +446,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn redirection(&mut self, cx: &mut RuleContext, to: &'a Redirection) -> Result<(), Fail> {
+    fn redirection(&mut self, cx: &mut RuleContext, to: &Redirection) -> Result<(), Fail> {
         let family = match (to.family, cx.protocols.network) {
             (Some(ast::Family::Ip), _) => Some(2),
             (Some(ast::Family::Ip6), _) => Some(10),
@@ -468,7 +468,7 @@ impl<'a> Lowerer<'a, '_> {
         Ok(())
     }
 
-    fn constant_or_map(&mut self, cx: &mut RuleContext, expr: &'a Expr, want: Want) -> Result<(), Fail> {
+    fn constant_or_map(&mut self, cx: &mut RuleContext, expr: &Expr, want: Want) -> Result<(), Fail> {
         match &expr.resolved().kind {
             ExprKind::Map(lookup) => {
                 let key = self.key(cx, &lookup.key)?;
@@ -482,7 +482,7 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    fn object_ref(&mut self, cx: &mut RuleContext, object: &'a ObjectRef, span: Span) -> Result<(), Fail> {
+    fn object_ref(&mut self, cx: &mut RuleContext, object: &ObjectRef, span: Span) -> Result<(), Fail> {
         let kind = text::object_kind(object.kind);
         let mut what = format!("{kind} {}", text::expr(&object.name));
         match &object.name.resolved().kind {
@@ -522,7 +522,7 @@ impl<'a> Lowerer<'a, '_> {
     fn object_lookup(
         &mut self,
         cx: &mut RuleContext,
-        lookup: &'a MapLookup,
+        lookup: &MapLookup,
         key: &super::sets::Key,
     ) -> Result<(), Fail> {
         if let ExprKind::SetRef(name) = &lookup.map.resolved().kind {
@@ -537,7 +537,7 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// Checks the objects that the entries of a literal map name.
-    fn objects_of(&mut self, cx: &RuleContext, map: &'a Expr, kind: ObjectKind) -> Result<(), Fail> {
+    fn objects_of(&mut self, cx: &RuleContext, map: &Expr, kind: ObjectKind) -> Result<(), Fail> {
         if let ExprKind::Set(literal) = &map.resolved().kind {
             for element in &literal.elements {
                 if let Some((data, name)) =
@@ -607,7 +607,7 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    fn tproxy(&mut self, cx: &mut RuleContext, tproxy: &'a ast::Tproxy, span: Span) -> Result<(), Fail> {
+    fn tproxy(&mut self, cx: &mut RuleContext, tproxy: &ast::Tproxy, span: Span) -> Result<(), Fail> {
         if tproxy.address.is_none() && tproxy.port.is_none() {
             return invalid(
                 "bad-tproxy",
