@@ -1,8 +1,8 @@
 //! Following packets from host to host.
 
 use crate::host::{Host, HostId, Interface, only};
-use crate::known::Known;
 use crate::path::{Path, Via};
+use crate::view::HostView;
 use firewarden_engine::{Decision, Detail, End, Engine, Fate, Flow, Origin, OutOfBudget, Step, Translation};
 use firewarden_packet::{
     AtomTable, Dim, Field, InterfaceName, IntervalSet, Purity, ct_state, ct_status, fib_type, tcp_flag,
@@ -14,7 +14,7 @@ use firewarden_ruleset::ir::Hook;
 #[derive(Debug)]
 pub struct Network<'n> {
     hosts: &'n [Host],
-    known: Vec<Known<'n>>,
+    known: Vec<HostView<'n>>,
     engines: Vec<Engine<'n>>,
     unknowns: Vec<Unknowns>,
 }
@@ -111,7 +111,7 @@ impl<'n> Network<'n> {
                 }
             })
             .collect();
-        let known = hosts.iter().map(Known::new).collect();
+        let known = hosts.iter().map(HostView::new).collect();
         Network {
             hosts,
             known,

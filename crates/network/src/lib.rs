@@ -6,9 +6,10 @@
 
 mod host;
 mod journey;
-mod known;
 mod path;
+mod view;
 
 pub use host::{Address, Host, HostId, Interface};
 pub use journey::{Hop, Journey, JourneyStep, Network, Outcome};
 pub use path::{Path, Via};
+pub use view::HostView;

@@ -6,7 +6,7 @@ use firewarden_ruleset::Surroundings;
 
 /// A host with its addresses in a form that is quick to ask.
 #[derive(Debug)]
-pub(crate) struct Known<'n> {
+pub struct HostView<'n> {
     host: &'n Host,
     /// IPv4 and IPv6.
     families: [Family; 2],
@@ -21,15 +21,15 @@ struct Family {
     link_starts: Vec<u128>,
 }
 
-impl<'n> Known<'n> {
+impl<'n> HostView<'n> {
     /// O(addresses²).
-    pub(crate) fn new(host: &'n Host) -> Known<'n> {
+    pub fn new(host: &'n Host) -> HostView<'n> {
         let family = |nfproto| Family {
             own: host.own(nfproto),
             segments: segments(host, nfproto),
             link_starts: link_starts(host, nfproto),
         };
-        Known { host, families: [2, 10].map(family) }
+        HostView { host, families: [2, 10].map(family) }
     }
 
     fn family(&self, nfproto: u128) -> &Family {
@@ -38,15 +38,15 @@ impl<'n> Known<'n> {
     }
 
     /// All own addresses of one family.
-    pub(crate) fn own(&self, nfproto: u128) -> &IntervalSet {
+    pub fn own(&self, nfproto: u128) -> &IntervalSet {
         &self.family(nfproto).own
     }
 }
 
-impl Known<'_> {
+impl HostView<'_> {
     /// The addresses around one that are on the same links, so that the way to them is the same
     /// ([`Host::interface_towards`]). O(log addresses).
-    pub(crate) fn same_links(&self, nfproto: u128, address: u128) -> (u128, u128) {
+    pub fn same_links(&self, nfproto: u128, address: u128) -> (u128, u128) {
         let starts = &self.family(nfproto).link_starts;
         let at = starts.partition_point(|&start| start <= address);
         let low = at.checked_sub(1).and_then(|before| starts.get(before)).copied().unwrap_or(0);
@@ -54,7 +54,7 @@ impl Known<'_> {
     }
 }
 
-impl Surroundings for Known<'_> {
+impl Surroundings for HostView<'_> {
     fn interface_address(&self, interface: InterfaceName, nfproto: u128) -> Option<u128> {
         self.host.interface_address(interface, nfproto)
     }
@@ -127,7 +127,7 @@ mod tests {
                 addresses_known,
                 ..Host::default()
             };
-            let known = Known::new(&host);
+            let known = HostView::new(&host);
             for nfproto in [2, 10] {
                 let base = if nfproto == 2 { v4.value } else { v6.value };
                 let near = (0..300).map(|step| base - 10 + step);
