@@ -12,6 +12,7 @@ use firewarden_ruleset::ir::{
     Ruleset, Statement, Test, Value, Verdict,
 };
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 /// Where a packet ended up on a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Fate {
 pub enum Detail {
     /// All packets of the region meet the very same rules.
     Rules,
+    /// As [`Detail::Fate`], and dropped packets are apart from rejected ones.
+    Verdict,
     /// All packets of the region are accepted alike or refused alike, and rewritten alike; other rules may have decided
     /// for some of them. Makes larger regions.
     Fate,
@@ -73,11 +76,39 @@ pub struct Decision {
     pub fate: Fate,
     /// The rules on the way of the followed point; the last one decided.
     pub steps: Vec<Step>,
+    /// True where the rule that was watched for (see [`Focus`]) is on the way of the followed point.
+    pub met: bool,
 }
 
 /// The step budget ended before the answer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfBudget;
+
+/// What is asked beside a packet's fate: rules that are left out, a rule that is watched for.
+#[derive(Clone, Copy, Debug)]
+pub struct Focus<'f> {
+    /// Whether this rule acts on the packet is told in [`Decision::met`], and all packets of the region agree on it with
+    /// [`Detail::Rules`]. Rules that only count or log can be watched for too.
+    pub watch: Option<RuleRef>,
+    /// End at the watched rule. The region of a decision that met it isn't cut then, and says nothing.
+    pub stop_when_met: bool,
+    /// Rules that count as not there.
+    pub without: &'f BTreeSet<RuleRef>,
+}
+
+impl Default for Focus<'_> {
+    fn default() -> Self {
+        static NONE: BTreeSet<RuleRef> = BTreeSet::new();
+        Focus { watch: None, stop_when_met: false, without: &NONE }
+    }
+}
+
+impl Focus<'_> {
+    /// Whether a rule can be on the way: one that only counts is nowhere, except where it is watched for.
+    fn counts(&self, at: RuleRef, inert: bool) -> bool {
+        (!inert || self.watch == Some(at)) && (self.without.is_empty() || !self.without.contains(&at))
+    }
+}
 
 /// A ruleset, ready to be asked.
 #[derive(Debug)]
@@ -128,6 +159,9 @@ struct Walk<'w, 'a> {
     skipped: Vec<Skipped>,
     steps: Vec<Step>,
     budget: &'w mut u64,
+    focus: &'w Focus<'w>,
+    /// The watched rule acted on the point.
+    met: bool,
 }
 
 impl<'r> Engine<'r> {
@@ -162,7 +196,24 @@ impl<'r> Engine<'r> {
         detail: Detail,
         budget: &mut u64,
     ) -> Result<Decision, OutOfBudget> {
+        self.run_hook_about(hook, flow, around, detail, budget, &Focus::default())
+    }
+
+    /// As [`Engine::run_hook`], with some rules left out, or with a rule watched for.
+    ///
+    /// # Errors
+    /// [`OutOfBudget`] as above.
+    pub fn run_hook_about(
+        &self,
+        hook: Hook,
+        flow: &mut Flow<'_>,
+        around: &dyn Surroundings,
+        detail: Detail,
+        budget: &mut u64,
+        focus: &Focus<'_>,
+    ) -> Result<Decision, OutOfBudget> {
         let mut steps = Vec::new();
+        let mut met = false;
         flow.hold(Field::NFPROTO);
         let tracking = matches!(hook, Hook::Prerouting | Hook::Output);
         let mut conntrack_passed = !tracking;
@@ -184,9 +235,10 @@ impl<'r> Engine<'r> {
             if !self.sees(base, flow, hook) {
                 continue;
             }
-            let end = self.walk(id, base, flow, around, detail, budget, &mut steps)?;
-            if end.fate != Fate::Accepted {
-                return Ok(Decision { fate: end.fate, steps });
+            let (end, met_here) = self.walk(id, base, flow, around, detail, budget, &mut steps, focus)?;
+            met |= met_here;
+            if end.fate != Fate::Accepted || (met && focus.stop_when_met) {
+                return Ok(Decision { fate: end.fate, steps, met });
             }
         }
         if !conntrack_passed {
@@ -195,7 +247,7 @@ impl<'r> Engine<'r> {
         if !translated {
             flow.translate_established(hook, around);
         }
-        Ok(Decision { fate: Fate::Accepted, steps })
+        Ok(Decision { fate: Fate::Accepted, steps, met })
     }
 
     /// Nat chains see the first packet of a tracked connection until it is translated; device chains their devices.
@@ -234,12 +286,23 @@ impl<'r> Engine<'r> {
         detail: Detail,
         budget: &mut u64,
         steps: &mut Vec<Step>,
-    ) -> Result<ChainEnd, OutOfBudget> {
-        let mut walk = Walk { flow, past: Vec::new(), skipped: Vec::new(), steps: Vec::new(), budget };
+        focus: &Focus<'_>,
+    ) -> Result<(ChainEnd, bool), OutOfBudget> {
+        let mut walk = Walk {
+            flow,
+            past: Vec::new(),
+            skipped: Vec::new(),
+            steps: Vec::new(),
+            budget,
+            focus,
+            met: false,
+        };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        self.cut_skipped(&mut walk, &end, detail)?;
+        if !(walk.met && focus.stop_when_met) {
+            self.cut_skipped(&mut walk, &end, detail)?;
+        }
         steps.append(&mut walk.steps);
-        Ok(end)
+        Ok((end, walk.met))
     }
 
     /// Follows the point; matching rules restrict the region at once, rules that don't match are left for
@@ -256,7 +319,7 @@ impl<'r> Engine<'r> {
         loop {
             let rules = self.rules(frame.chain);
             let count = rules.len() as u32;
-            let found = self.next_match(frame.chain, rules, walk.flow, frame.next, walk.budget)?;
+            let found = self.next_match(frame.chain, rules, walk.flow, frame.next, walk.budget, walk.focus)?;
             let to = found.unwrap_or(count);
             if to > frame.next {
                 let state = walk.past.len();
@@ -272,6 +335,12 @@ impl<'r> Engine<'r> {
             };
             frame.next = index + 1;
             let at = RuleRef { chain: frame.chain, index };
+            if walk.focus.watch == Some(at) {
+                walk.met = true;
+                if walk.focus.stop_when_met {
+                    return Ok(ChainEnd { fate: Fate::Accepted });
+                }
+            }
             match self.apply(at, rule, walk, around) {
                 Verdict::Continue => {}
                 Verdict::Accept => {
@@ -347,13 +416,16 @@ impl<'r> Engine<'r> {
         flow: &Flow<'_>,
         from: u32,
         budget: &mut u64,
+        focus: &Focus<'_>,
     ) -> Result<Option<u32>, OutOfBudget> {
         let traits = self.traits(chain);
         let spent = std::cell::Cell::new(0u64);
         let acts = |id: u32| {
             spent.set(spent.get() + 1);
             match (rules.get(id as usize), traits.get(id as usize)) {
-                (Some(rule), Some(traits)) => !traits.inert && self.passes(rule, flow),
+                (Some(rule), Some(traits)) => {
+                    focus.counts(RuleRef { chain, index: id }, traits.inert) && self.passes(rule, flow)
+                }
                 _ => false,
             }
         };
@@ -530,10 +602,14 @@ impl<'r> Engine<'r> {
                     return;
                 };
                 // Where nothing was rewritten since, a rule that would have ended the chain alike needs no cut.
-                let alike = detail == Detail::Fate
-                    && unchanged_since
-                    && traits.terminal.is_some_and(|fate| same_side(fate, end.fate));
-                if !traits.inert && !alike {
+                let alike = unchanged_since
+                    && traits.terminal.is_some_and(|fate| match detail {
+                        Detail::Rules => false,
+                        Detail::Verdict => fate == end.fate,
+                        Detail::Fate => same_side(fate, end.fate),
+                    });
+                let counts = walk.focus.counts(RuleRef { chain: run.chain, index: id }, traits.inert);
+                if counts && !alike {
                     self.exclude(rule, region);
                 }
             };

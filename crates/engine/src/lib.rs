@@ -16,5 +16,5 @@ mod peel;
 mod translate;
 
 pub use flow::{End, Flow, Origin, Translation};
-pub use hook::{Decision, Detail, Engine, Fate, OutOfBudget, Step, StepKind};
+pub use hook::{Decision, Detail, Engine, Fate, Focus, OutOfBudget, Step, StepKind};
 pub use peel::Peeler;
