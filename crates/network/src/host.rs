@@ -1,8 +1,11 @@
 //! Hosts: what is known of them beside their rulesets.
 
+use crate::routing::Routing;
+use crate::sockets::{Connection, Listener};
 use firewarden_packet::{InterfaceName, IntervalSet, fib_type};
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::ir::Ruleset;
+use std::collections::BTreeMap;
 
 /// A host of a [`crate::Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +66,26 @@ pub struct Host {
     pub forwards: bool,
     /// True where the list of addresses is complete, so that any other address isn't local.
     pub addresses_known: bool,
+    /// Whether it passes IPv6 packets on, where that is known to be otherwise than `forwards` says.
+    pub forwards_ipv6: Option<bool>,
+    /// Its routing tables; `None` where nothing is known of them, so that the links of its interfaces tell the way.
+    pub routing: Option<Routing>,
+    /// How strictly it looks at the sources of IPv4 packets, by input interface (`rp_filter`); interfaces that aren't
+    /// listed don't look at all.
+    pub reverse_path: BTreeMap<InterfaceName, ReversePath>,
+    /// What it listens on; `None` where nobody looked.
+    pub listening: Option<Vec<Listener>>,
+    /// The connections it had when somebody looked.
+    pub connections: Vec<Connection>,
+}
+
+/// The sysctl `net.ipv4.conf.*.rp_filter` (kernel documentation, `ip-sysctl`; RFC 3704).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// A packet back to the source must leave by the interface that the packet came in by.
+    Strict,
+    /// There must be some way back to the source.
+    Loose,
 }
 
 impl Host {
@@ -70,7 +93,19 @@ impl Host {
     pub fn own(&self, nfproto: u128) -> IntervalSet {
         let of_interfaces = self.interfaces.iter().flat_map(|interface| &interface.addresses);
         let all = self.addresses.iter().chain(of_interfaces).filter(|address| address.nfproto == nfproto);
-        all.map(|address| (address.value, address.value)).collect()
+        let own: IntervalSet = all.map(|address| (address.value, address.value)).collect();
+        match &self.routing {
+            Some(routing) => own.union(&routing.local(nfproto)),
+            None => own,
+        }
+    }
+
+    /// Whether it passes packets of a family on.
+    pub fn passes_on(&self, nfproto: u128) -> bool {
+        match self.forwards_ipv6 {
+            Some(told) if nfproto == 10 => told,
+            _ => self.forwards,
+        }
     }
 
     /// The interface on whose link an address is, else the uplink, else the only one; `None` where it isn't known.

@@ -7,9 +7,15 @@
 mod host;
 mod journey;
 mod path;
+mod routing;
+mod sockets;
 mod view;
 
-pub use host::{Address, Host, HostId, Interface};
+pub use host::{Address, Host, HostId, Interface, ReversePath};
 pub use journey::{Hop, Journey, JourneyStep, Network, Outcome};
 pub use path::{Path, Via};
+pub use routing::{
+    NextHop, Route, RouteAction, Routing, RoutingRule, RuleAction, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
+};
+pub use sockets::{Connection, ConnectionPlace, ListenAddress, Listener};
 pub use view::HostView;

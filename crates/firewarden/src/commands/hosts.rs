@@ -103,6 +103,7 @@ fn host_of(declared: &stack::Host, ruleset: Ruleset) -> Host {
         interfaces,
         addresses: declared.addresses.iter().map(|own| address(own.value, None)).collect(),
         addresses_known: true,
+        ..Host::default()
     }
 }
 
