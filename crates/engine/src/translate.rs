@@ -48,7 +48,10 @@ impl Engine<'_> {
                 flow.hold(Field::IIFNAME);
                 Some(Origin::constant(loopback(nfproto)))
             }
-            NatAddress::ThisHost => Some(interface_address(nat, flow, around, Field::IIFNAME, nfproto)),
+            NatAddress::ThisHost => {
+                let unknown = if nfproto == 10 { redirected_within_scope(nat, flow) } else { None };
+                Some(unknown.unwrap_or_else(|| interface_address(nat, flow, around, Field::IIFNAME, nfproto)))
+            }
         };
         let ports = has_ports();
         let new_port = match &nat.port {
@@ -127,6 +130,17 @@ fn keep_change(flow: &mut Flow<'_>, field: Field, new: &Origin, changed: bool) -
         flow.exclude_value(field, new, old);
     }
     true
+}
+
+/// Where an IPv6 packet is redirected that goes to an address of narrower scope than global (loopback, link-local and
+/// site-local, multicast): to one of the interface's addresses of that scope, which are unknown.
+fn redirected_within_scope(nat: &Nat, flow: &mut Flow<'_>) -> Option<Origin> {
+    let choice = nat.unknown_address?;
+    let narrow: IntervalSet = [(1, 1), (0xfe80 << 112, u128::MAX)].into_iter().collect();
+    let destination = flow.now().get(Field::DADDR);
+    let (low, high) = narrow.stretch(destination);
+    flow.restrict(Field::DADDR, Dim::Range(low, high));
+    narrow.contains(destination).then(|| flow.choice(choice))
 }
 
 fn interface_address(

@@ -260,6 +260,10 @@ fn realise(random: &mut Random, way: Way, point: &mut Point) -> Option<Packet> {
     if point.get(Field::SADDR) == point.get(Field::DADDR) {
         return None;
     }
+    // Such destinations are of a link, and the oracle's interfaces have no addresses of their scope.
+    if point.get(Field::DADDR) >> 112 >= 0xfe80 {
+        return None;
+    }
     // IPv6 extension headers aren't protocols, and the oracle writes none.
     if matches!(point.get(Field::L4PROTO), 0 | 43 | 44 | 51 | 59 | 60 | 135 | 139 | 140) {
         return None;

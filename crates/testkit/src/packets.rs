@@ -149,6 +149,10 @@ pub fn packet(random: &mut Random, world: &World, constants: &Constants, way: Wa
     for field in [Field::SADDR, Field::DADDR, Field::CT_ORIGINAL_SADDR, Field::CT_ORIGINAL_DADDR] {
         point.set(field, address(random, constants, field, ipv4));
     }
+    if !ipv4 && random.chance(3) {
+        // Redirected to an address of its own scope.
+        point.set(Field::DADDR, random.of(&[0xfe80 << 112 | 7, 0xff02 << 112 | 1]));
+    }
     for field in [Field::SPORT, Field::DPORT, Field::CT_ORIGINAL_SPORT, Field::CT_ORIGINAL_DPORT] {
         let free = random.bits() as u128 & 0xffff;
         let port = constants.pick(random, field).filter(|port| *port <= 0xffff).unwrap_or(free);

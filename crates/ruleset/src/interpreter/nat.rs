@@ -17,6 +17,11 @@ fn fields_of(direction: NatDirection) -> (Field, Field) {
     }
 }
 
+/// IPv6 addresses that mean something on a link or site only: link-local, site-local, loopback, multicast.
+fn is_of_narrow_scope(address: u128) -> bool {
+    address == 1 || address >> 112 >= 0xfe80
+}
+
 impl Interpreter<'_> {
     /// Translates the first packet of a connection and settles this end of it. `None` where the rule ends: the packet
     /// is of another family, or a map has no entry for it.
@@ -37,6 +42,10 @@ impl Interpreter<'_> {
                 2 => u128::from(u32::from(std::net::Ipv4Addr::LOCALHOST)),
                 _ => u128::from(std::net::Ipv6Addr::LOCALHOST),
             },
+            // The kernel takes an address of the same scope, which nobody declares (nf_nat_redirect_ipv6).
+            NatAddress::ThisHost if nfproto == 10 && is_of_narrow_scope(old.address) => {
+                nat.unknown_address.map_or(old.address, |choice| self.choice(choice, walk))
+            }
             NatAddress::ThisHost => self.interface_address(nat, Field::IIFNAME, old.address, walk, around),
         };
         let has_port = WITH_PORTS.contains(&walk.now.get(Field::L4PROTO));

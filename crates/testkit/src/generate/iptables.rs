@@ -175,8 +175,18 @@ fn module(random: &mut Random, place: &Place<'_>, input: bool) -> String {
         10 if input && place.chain != "FORWARD" => format!(" -m mac {not}--mac-source 02:00:00:00:00:01"),
         11 if input => format!(" -m pkttype {not}--pkt-type {}", random.pick(&["unicast", "broadcast"])),
         12 if tracked => {
-            let option =
-                random.pick(&["--ctdir ORIGINAL", "--ctstatus SEEN_REPLY", "--ctproto 6 --ctorigdstport 80"]);
+            let option = random.pick(&[
+                "--ctdir ORIGINAL",
+                "--ctstatus SEEN_REPLY",
+                "--ctproto 6 --ctorigdstport 80",
+                "! --ctstate DNAT --ctproto 6",
+                "! --ctstate NEW,DNAT --ctdir ORIGINAL",
+                "--ctstate INVALID,DNAT --ctproto 17",
+                "--ctstate NEW,UNTRACKED --ctproto 6",
+                "--ctstate INVALID,ESTABLISHED --ctstatus SEEN_REPLY",
+                "! --ctstate ESTABLISHED --ctdir ORIGINAL",
+                if place.knobs.atoms { "--ctorigdstport 80" } else { "--ctdir REPLY" },
+            ]);
             format!(" -m conntrack {option}")
         }
         13 if place.knobs.atoms => " -m limit --limit 5/sec".to_owned(),
@@ -205,6 +215,9 @@ fn target(random: &mut Random, place: &Place<'_>, transport: Option<&str>) -> St
         },
         ("mangle", 0..=1 | 9) => format!(" -j MARK --set-xmark {mark}/{mask}"),
         ("mangle", 2) => format!(" -j CONNMARK --set-xmark {mark}/{mask}"),
+        ("mangle", 3) if place.knobs.atoms && random.chance(30) => {
+            " -j CONNMARK --restore-mark --left-shift-mark 2".to_owned()
+        }
         ("mangle", 3) => " -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff".to_owned(),
         ("mangle", 4) => " -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff".to_owned(),
         ("mangle", 5) => " -j DSCP --set-dscp 0x08".to_owned(),

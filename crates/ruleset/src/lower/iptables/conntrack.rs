@@ -2,7 +2,7 @@
 
 use super::Lowerer;
 use super::rule::{RuleContext, negate};
-use crate::ir::Test;
+use crate::ir::{Statement, Test};
 use crate::syntax::iptables::OptionUse;
 use crate::syntax::iptables::args::{self};
 use firewarden_packet::{Cube, Field, IntervalSet, Purity, ct_state, ct_status};
@@ -48,57 +48,57 @@ fn any_bit(bits: u128) -> SmallVec<[Cube; 1]> {
     (0..32).map(|bit| 1 << bit).filter(|bit| bits & bit != 0).map(|bit| Cube::new(bit, bit)).collect()
 }
 
+/// Protocols whose connections have ports. DCCP isn't among them: kernels since 6.16 no longer track its ports.
+const PORTED: [u8; 4] = [6, 17, 132, 136];
+
 impl Lowerer<'_, '_> {
     pub(super) fn conntrack(&mut self, context: &mut RuleContext<'_, '_>, instance: u8) {
-        let state = context.get(instance, "ctstate").or(context.get(instance, "state"));
-        let others =
-            context.of(instance).filter(|option| !matches!(option.name(), "ctstate" | "state")).count();
-        let mut possible = IntervalSet::range(TRACKED.0, TRACKED.1);
-        if let Some(option) = state {
-            let (set, bits) = states(&context.value(option));
-            let set = if option.negated { set.complement(ct_state::MAX) } else { set };
-            let status =
-                Test::Bits { field: Field::CT_STATUS, cubes: any_bit(bits), negated: option.negated };
-            let in_set = Test::Range { field: Field::CT_STATE, set: set.clone() };
-            match (bits, option.negated) {
-                (0, _) => context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false),
-                (_, true) if others == 0 => {
-                    // Holds without a connection too, where there is no status to ask for.
-                    let tracked = IntervalSet::range(TRACKED.0, TRACKED.1);
-                    let free = set.subtract(&tracked);
-                    let connected = Test::Range { field: Field::CT_STATE, set: set.intersect(&tracked) };
-                    let conditions =
-                        [vec![Test::Range { field: Field::CT_STATE, set: free }], vec![connected, status]];
-                    self.any_or_atom(context, &conditions, instance);
-                }
-                (_, true) => {
-                    context.range(Field::CT_STATE, ct_state::MAX, set.clone(), false);
-                    context.test(status);
-                }
-                (_, false) if set.is_empty() => context.test(status),
-                (_, false) => {
-                    let conditions = [vec![in_set.clone()], vec![negate(&in_set, ct_state::MAX), status]];
-                    self.any_or_atom(context, &conditions, instance);
-                }
-            }
-            if others == 0 {
-                return;
-            }
-            // Without a connection the kernel asks no more once the state fits.
-            if bits == 0 && (set.contains(ct_state::INVALID) || set.contains(ct_state::UNTRACKED)) {
-                let text = context.text(instance);
-                let atom = self.atom("conntrack of untracked packets", &text, Purity::Pure);
-                context.atom_test(atom, false);
-                return;
-            }
-            if bits == 0 {
-                possible = set;
-            }
-        } else {
+        let connected = IntervalSet::range(TRACKED.0, TRACKED.1);
+        let Some(option) = context.get(instance, "ctstate").or(context.get(instance, "state")) else {
             tracked(context);
+            self.conntrack_options(context, instance, &connected);
+            return;
+        };
+        let (set, bits) = states(&context.value(option));
+        let set = if option.negated { set.complement(ct_state::MAX) } else { set };
+        let asks_more = context.of(instance).any(|option| !matches!(option.name(), "ctstate" | "state"));
+        // Without a connection the kernel asks no more once the state fits, whatever the other options say.
+        let free = set.subtract(&connected);
+        let inside = set.intersect(&connected);
+        if bits == 0 && (!asks_more || free.is_empty() || inside.is_empty()) {
+            context.range(Field::CT_STATE, ct_state::MAX, set, false);
+            if !inside.is_empty() {
+                self.conntrack_options(context, instance, &inside);
+            }
+            return;
         }
+        let in_state = |set: &IntervalSet| Test::Range { field: Field::CT_STATE, set: set.clone() };
+        let status = Test::Bits { field: Field::CT_STATUS, cubes: any_bit(bits), negated: option.negated };
+        // Of a packet with a connection; a status is asked for nowhere else.
+        let conditions = match (bits, option.negated) {
+            (0, _) => vec![vec![in_state(&inside)]],
+            (_, true) => vec![vec![in_state(&inside), status]],
+            (_, false) if inside.is_empty() => vec![vec![status]],
+            (_, false) => vec![vec![in_state(&inside)], vec![in_state(&connected.subtract(&set)), status]],
+        };
+        let before = context.alternatives.clone();
+        let mut fits = context.any_of(&conditions);
+        if fits {
+            let possible = if bits == 0 { &inside } else { &connected };
+            self.conntrack_options(context, instance, possible);
+            fits = free.is_empty() || context.or_else(&before, &Statement::Test(in_state(&free)));
+        }
+        if !fits {
+            context.alternatives = before;
+            let text = context.text(instance);
+            let atom = self.atom("too many alternatives", &text, Purity::Pure);
+            context.atom_test(atom, false);
+        }
+    }
+
+    fn conntrack_options(&mut self, context: &mut RuleContext<'_, '_>, instance: u8, possible: &IntervalSet) {
         for option in context.of(instance) {
-            self.conntrack_option(context, option, &possible);
+            self.conntrack_option(context, option, possible);
         }
     }
 
@@ -112,8 +112,8 @@ impl Lowerer<'_, '_> {
             "ctproto" => self.protocol(context, option, possible),
             "ctorigsrc" => self.network(context, Field::CT_ORIGINAL_SADDR, option),
             "ctorigdst" => self.network(context, Field::CT_ORIGINAL_DADDR, option),
-            "ctorigsrcport" => ports(context, Field::CT_ORIGINAL_SPORT, option),
-            "ctorigdstport" => ports(context, Field::CT_ORIGINAL_DPORT, option),
+            "ctorigsrcport" => self.ports(context, Field::CT_ORIGINAL_SPORT, option),
+            "ctorigdstport" => self.ports(context, Field::CT_ORIGINAL_DPORT, option),
             "ctstatus" => {
                 let mut bits = 0;
                 for word in context.value(option).split(',') {
@@ -176,9 +176,33 @@ impl Lowerer<'_, '_> {
             context.atom_test(atom, option.negated);
         }
     }
-}
 
-fn ports(context: &mut RuleContext<'_, '_>, field: Field, option: &OptionUse) {
-    let (low, high) = args::port_range(&context.value(option), ':').unwrap_or_default();
-    context.range(field, 0xFFFF, IntervalSet::range(low.into(), high.into()), option.negated);
+    /// A port of the connection. Where the kernel asks for one that the protocol doesn't have, it sees something else
+    /// in its place: the type and code of ICMP, its identifier, the key of GRE, or 0.
+    fn ports(&mut self, context: &mut RuleContext<'_, '_>, field: Field, option: &OptionUse) {
+        let (low, high) = args::port_range(&context.value(option), ':').unwrap_or_default();
+        let set = IntervalSet::range(low.into(), high.into());
+        let known = [context.get(0, "protocol"), context.get(option.instance, "ctproto")]
+            .into_iter()
+            .flatten()
+            .filter(|option| !option.negated)
+            .filter_map(|option| args::protocol(&context.value(option)));
+        if known.into_iter().any(|protocol| PORTED.contains(&protocol)) {
+            context.range(field, 0xFFFF, set, option.negated);
+            return;
+        }
+        let set = if option.negated { set.complement(0xFFFF) } else { set };
+        let ported = PORTED.iter().map(|&protocol| (u128::from(protocol), u128::from(protocol))).collect();
+        let ported = Test::Range { field: Field::L4PROTO, set: ported };
+        let other = negate(&ported, 255);
+        let text = format!("-m conntrack {}", context.option_text(option, false));
+        let atom = self.atom("port of a connection without ports", &text, Purity::Pure);
+        let conditions = [
+            vec![ported, Test::Range { field, set }],
+            vec![other, Test::Atom { atom, negated: option.negated }],
+        ];
+        if !context.any_of(&conditions) {
+            context.atom_test(atom, option.negated);
+        }
+    }
 }

@@ -11,7 +11,7 @@ const MARK_MAX: u64 = u32::MAX as u64;
 
 /// `(field & keep) ^ flip`.
 fn mix(field: Field, keep: u128, flip: u128) -> Value {
-    if keep == 0 { Value::Const(flip) } else { Value::Mix { terms: Box::new([(field, keep)]), xor: flip } }
+    if keep == 0 { Value::Const(flip) } else { Value::Mix { terms: Box::new([(field, keep)]), xor: Box::new(flip) } }
 }
 
 /// The mask and value of the `set-xmark` that a mark option stands for.
@@ -36,6 +36,12 @@ impl Lowerer<'_, '_> {
             // Without a connection the target does nothing.
             super::conntrack::tracked(context);
         }
+        if ["left-shift-mark", "right-shift-mark"].iter().any(|name| context.get(instance, name).is_some()) {
+            // No value of the representation moves bits to other places.
+            let restores = context.get(instance, "restore-mark").is_some();
+            self.anything(context, instance, &[if restores { Field::MARK } else { Field::CT_MARK }]);
+            return;
+        }
         let masked = |context: &RuleContext<'_, '_>, name: &str| {
             let option = context.get(instance, name).or(context.get(instance, "mask"));
             option.and_then(|option| args::number(&context.value(option), MARK_MAX)).map_or(full, u128::from)
@@ -55,7 +61,7 @@ impl Lowerer<'_, '_> {
                         .into_iter()
                         .filter(|(_, mask)| *mask != 0)
                         .collect();
-                    context.push(Statement::Assign { field: to, value: Value::Mix { terms, xor: 0 } });
+                    context.push(Statement::Assign { field: to, value: Value::Mix { terms, xor: Box::new(0) } });
                 }
                 "nfmask" | "ctmask" | "mask" => {}
                 name => {

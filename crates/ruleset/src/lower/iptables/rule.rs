@@ -118,6 +118,20 @@ impl<'a, 't> RuleContext<'a, 't> {
         true
     }
 
+    /// The rule also applies where `others` and the statement do, of which no packet meets another alternative. False
+    /// where that would make too many rules; then nothing is added.
+    pub fn or_else(&mut self, others: &[Vec<Statement>], statement: &Statement) -> bool {
+        if self.alternatives.len() + others.len() > MAX_ALTERNATIVES {
+            return false;
+        }
+        for list in others {
+            let mut joined = list.clone();
+            joined.push(statement.clone());
+            self.alternatives.push(joined);
+        }
+        true
+    }
+
     /// The options of a loading as iptables-save writes them, for an atom's text.
     pub fn text(&self, instance: u8) -> String {
         let module = self.options.iter().find(|option| option.instance == instance);
@@ -198,8 +212,8 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    /// Where a target writes a field that the alternatives test, a packet might pass a second one: then what it writes
-    /// is left open.
+    /// Where a target writes a field in which the alternatives differ, a packet might pass a second one: then what it
+    /// writes is left open. Tests that all alternatives share keep none of them apart.
     fn keep_apart(&mut self, context: &mut RuleContext<'_, '_>) {
         let mut written: Vec<Field> = Vec::new();
         for statement in context.alternatives.iter().flatten() {
@@ -207,8 +221,15 @@ impl<'a> Lowerer<'a, '_> {
                 written.push(*field);
             }
         }
+        let shared = |test: &Test| {
+            let same = |statement: &Statement| matches!(statement, Statement::Test(other) if other == test);
+            context.alternatives.iter().all(|list| list.iter().any(same))
+        };
         written.retain(|field| {
-            context.alternatives.iter().flatten().any(|statement| tests_field(statement, *field))
+            context.alternatives.iter().flatten().any(|statement| match statement {
+                Statement::Test(test) => tests_field(test, *field) && !shared(test),
+                _ => false,
+            })
         });
         written.sort_unstable();
         written.dedup();
@@ -302,7 +323,7 @@ impl<'a> Lowerer<'a, '_> {
         let one = |(mask, value): (u128, u128), negated: bool| {
             let set = IntervalSet::single(value);
             let set = if negated { set.complement(mask) } else { set };
-            Test::Masked { field, mask, set }
+            Test::Masked { field, mask: Box::new(mask), set }
         };
         if option.negated {
             for part in masked {
@@ -346,23 +367,21 @@ fn interface(context: &mut RuleContext<'_, '_>, field: Field, option: &OptionUse
 pub(super) fn negate(test: &Test, max: u128) -> Test {
     match test.clone() {
         Test::Range { field, set } => Test::Range { field, set: set.complement(max) },
-        Test::Masked { field, mask, set } => Test::Masked { field, mask, set: set.complement(mask) },
+        Test::Masked { field, mask, set } => Test::Masked { field, set: set.complement(*mask), mask },
         Test::Bits { field, cubes, negated } => Test::Bits { field, cubes, negated: !negated },
         Test::Lookup { key, set, negated } => Test::Lookup { key, set, negated: !negated },
         Test::Atom { atom, negated } => Test::Atom { atom, negated: !negated },
     }
 }
 
-/// Whether a statement is a test of the field.
-fn tests_field(statement: &Statement, field: Field) -> bool {
-    match statement {
-        Statement::Test(
-            Test::Range { field: tested, .. }
-            | Test::Bits { field: tested, .. }
-            | Test::Masked { field: tested, .. },
-        ) => *tested == field,
-        Statement::Test(Test::Lookup { key, .. }) => key.contains(&field),
-        _ => false,
+/// Whether a test asks for the field.
+fn tests_field(test: &Test, field: Field) -> bool {
+    match test {
+        Test::Range { field: tested, .. }
+        | Test::Bits { field: tested, .. }
+        | Test::Masked { field: tested, .. } => *tested == field,
+        Test::Lookup { key, .. } => key.contains(&field),
+        Test::Atom { .. } => false,
     }
 }
 

@@ -458,8 +458,11 @@ fn ct(key: &str, direction: Option<Direction>, site: &Site, span: Span) -> Resul
         "protocol" => unknown(Type::Protocol),
         "label" => unknown(Type::CtLabel),
         "event" => unknown(Type::CtEvent),
-        "proto-src" if original => Selector::field(Field::CT_ORIGINAL_SPORT, Type::Service, Need::Nothing),
-        "proto-dst" if original => Selector::field(Field::CT_ORIGINAL_DPORT, Type::Service, Need::Nothing),
+        // Of other protocols, the kernel gives what it keeps in the place of ports: type and code of ICMP, the key of GRE.
+        "proto-src" | "proto-dst" if original && has_ports(site.transport) => {
+            let field = if key == "proto-src" { Field::CT_ORIGINAL_SPORT } else { Field::CT_ORIGINAL_DPORT };
+            Selector::field(field, Type::Service, Need::Nothing)
+        }
         "proto-src" | "proto-dst" => unknown(Type::Service),
         "bytes" | "packets" | "avgpkt" => Selector::stateful("connection", Type::Integer, 64),
         "zone" => Selector::unknown("connection", Type::Integer, 16, Need::Nothing),
@@ -482,6 +485,12 @@ fn ct(key: &str, direction: Option<Direction>, site: &Site, span: Span) -> Resul
         },
         _ => Selector::unknown("connection", Type::Integer, 32, Need::Nothing),
     })
+}
+
+/// Whether connections of the protocol have ports for sure. DCCP isn't among them: kernels since 6.16 no longer track its
+/// ports.
+fn has_ports(transport: Known) -> bool {
+    matches!(transport, Known::One(6 | 17 | 132 | 136))
 }
 
 fn rt(key: &str, family: Option<SyntaxFamily>, site: &Site, span: Span) -> Result<Selector, Box<Diagnostic>> {

@@ -49,6 +49,8 @@ pub(super) static TARGETS: &[Module] = &[
             OptSpec::with("nfmask", U32),
             OptSpec::with("ctmask", U32),
             OptSpec::with("mask", U32),
+            OptSpec::with("left-shift-mark", U8),
+            OptSpec::with("right-shift-mark", U8),
         ],
     )
     .required(&[&["set-xmark", "set-mark", "and-mark", "or-mark", "xor-mark", "save-mark", "restore-mark"]])
