@@ -160,6 +160,7 @@ fn host_of(declared: &firewarden_verify::stack::Host, ruleset: Ruleset) -> Host 
             .map(|at| address(at.value, if at.value.is_ipv4() { 32 } else { 128 }))
             .collect(),
         addresses_known: true,
+        ..Host::default()
     }
 }
 
