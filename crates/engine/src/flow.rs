@@ -157,9 +157,7 @@ impl<'a> Flow<'a> {
     /// written yet. The caller writes what differs.
     #[must_use]
     pub fn sibling(&self) -> Flow<'a> {
-        let mut sibling = Flow::new(self.region.clone(), self.origin.clone(), self.atoms);
-        sibling.region = self.region.clone();
-        sibling
+        Flow::new(self.region.clone(), self.origin.clone(), self.atoms)
     }
 
     /// The packets of the question that share the fate of the point so far.

@@ -11,8 +11,19 @@ use firewarden_ruleset::ir::{
     BaseChain, ChainId, ChainType, Hook, MapData, MapId, NatDirection, Policy, RejectWith, Rule, RuleRef,
     Ruleset, Statement, Test, Value, Verdict,
 };
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+
+const HOOKS: [Hook; 7] = [
+    Hook::Ingress,
+    Hook::Prerouting,
+    Hook::Input,
+    Hook::Forward,
+    Hook::Output,
+    Hook::Postrouting,
+    Hook::Egress,
+];
 
 /// Where a packet ended up on a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +126,8 @@ impl Focus<'_> {
 pub struct Engine<'r> {
     ruleset: &'r Ruleset,
     tables: Tables,
+    /// The base chains of each hook, for IPv4 and for IPv6.
+    bases: [[Vec<ChainId>; 2]; HOOKS.len()],
     /// For each chain, made when first needed.
     indexes: Vec<OnceCell<Index>>,
     /// Some rule tests `ct status`, so it matters whether a translation really changed an address.
@@ -170,6 +183,7 @@ impl<'r> Engine<'r> {
         Engine {
             ruleset,
             tables: Tables::new(ruleset),
+            bases: HOOKS.map(|hook| [2, 10].map(|nfproto| ruleset.base_chains(hook, nfproto))),
             asks_for_translation: ruleset.chains.iter().flat_map(|chain| &chain.rules).any(reads_status),
             indexes: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
             traits: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
@@ -221,7 +235,7 @@ impl<'r> Engine<'r> {
         if tracking {
             flow.detach_tracking();
         }
-        for id in self.ruleset.base_chains(hook, flow.now().get(Field::NFPROTO)) {
+        for &id in &*self.base_chains(hook, flow.now().get(Field::NFPROTO)) {
             let Some(chain) = self.ruleset.chain(id) else { continue };
             let Some(base) = &chain.base else { continue };
             if !conntrack_passed && base.effective_priority() >= -200 {
@@ -248,6 +262,16 @@ impl<'r> Engine<'r> {
             flow.translate_established(hook, around);
         }
         Ok(Decision { fate: Fate::Accepted, steps, met })
+    }
+
+    /// [`Ruleset::base_chains`], prepared for IPv4 and IPv6.
+    fn base_chains(&self, hook: Hook, nfproto: u128) -> Cow<'_, [ChainId]> {
+        let prepared = HOOKS.iter().position(|&known| known == hook).and_then(|at| self.bases.get(at));
+        match (prepared, nfproto) {
+            (Some([v4, _]), 2) => Cow::Borrowed(v4),
+            (Some([_, v6]), 10) => Cow::Borrowed(v6),
+            _ => Cow::Owned(self.ruleset.base_chains(hook, nfproto)),
+        }
     }
 
     /// Nat chains see the first packet of a tracked connection until it is translated; device chains their devices.

@@ -6,6 +6,7 @@
 use crate::lookup::Tables;
 use firewarden_packet::{Dim, Field, Point};
 use firewarden_ruleset::ir::{Rule, Statement, Test};
+use smallvec::SmallVec;
 
 /// The fields that rules are told apart by. The others are checked on the rules that remain.
 const LANES: [Field; LANE_COUNT] = [
@@ -24,7 +25,13 @@ const FAN_OUT: usize = 16;
 /// Chains of fewer rules are scanned.
 pub(crate) const WORTH_AN_INDEX: usize = 48;
 
-type Lanes = [u32; LANE_COUNT];
+/// Ranks as signed numbers (see [`signed`]): that is what every x86-64 compares several of at once.
+type Lanes = [i32; LANE_COUNT];
+
+/// Keeps the order: the lowest rank becomes the lowest signed number.
+fn signed(rank: u32) -> i32 {
+    (rank ^ (1 << 31)).cast_signed()
+}
 
 /// The hull of one rule or of a subtree, both ends included, in ranks.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +41,7 @@ struct Hull {
 }
 
 impl Hull {
-    const NOTHING: Hull = Hull { low: [u32::MAX; LANE_COUNT], high: [0; LANE_COUNT] };
+    const NOTHING: Hull = Hull { low: [i32::MAX; LANE_COUNT], high: [i32::MIN; LANE_COUNT] };
 
     fn join(&mut self, other: &Hull) {
         for lane in 0..LANE_COUNT {
@@ -47,7 +54,7 @@ impl Hull {
     fn meets(&self, low: &Lanes, high: &Lanes) -> bool {
         let mut apart = 0;
         for lane in 0..LANE_COUNT {
-            apart |= u32::from(self.low[lane] > high[lane]) | u32::from(self.high[lane] < low[lane]);
+            apart |= i32::from(self.low[lane] > high[lane]) | i32::from(self.high[lane] < low[lane]);
         }
         apart == 0
     }
@@ -71,11 +78,11 @@ enum Axis {
 }
 
 impl Axis {
-    fn rank(&self, value: u128) -> u32 {
-        match self {
+    fn rank(&self, value: u128) -> i32 {
+        signed(match self {
             Axis::Plain => value.min(u128::from(u32::MAX)) as u32,
             Axis::Ranked(starts) => starts.partition_point(|&start| start <= value) as u32,
-        }
+        })
     }
 }
 
@@ -167,7 +174,7 @@ impl Index {
     ) -> Option<u32> {
         let ranks: Lanes = std::array::from_fn(|lane| self.axes[lane].rank(at.get(LANES[lane])));
         let mut best = to;
-        let mut stack: Vec<u32> = self.root.into_iter().collect();
+        let mut stack: SmallVec<[u32; 64]> = self.root.into_iter().collect();
         while let Some(node) = stack.pop() {
             let node = &self.nodes[node as usize];
             if node.first_rule >= best || node.last_rule < from || !node.hull.meets(&ranks, &ranks) {
@@ -194,15 +201,15 @@ impl Index {
         to: u32,
         mut visit: impl FnMut(u32),
     ) {
-        let mut low: Lanes = [0; LANE_COUNT];
-        let mut high: Lanes = [u32::MAX; LANE_COUNT];
+        let mut low: Lanes = [i32::MIN; LANE_COUNT];
+        let mut high: Lanes = [i32::MAX; LANE_COUNT];
         for lane in 0..LANE_COUNT {
             if let Dim::Range(from, to) = image(LANES[lane]) {
                 low[lane] = self.axes[lane].rank(from);
                 high[lane] = self.axes[lane].rank(to);
             }
         }
-        let mut stack: Vec<u32> = self.root.into_iter().collect();
+        let mut stack: SmallVec<[u32; 64]> = self.root.into_iter().collect();
         while let Some(node) = stack.pop() {
             let node = &self.nodes[node as usize];
             if node.first_rule >= to || node.last_rule < from || !node.hull.meets(&low, &high) {
@@ -227,13 +234,13 @@ fn arrange(leaves: &mut [(u32, Hull)], offset: u32) -> Vec<std::ops::Range<u32>>
     if leaves.len() <= FAN_OUT {
         return std::iter::once(offset..offset + leaves.len() as u32).collect();
     }
-    let centre = |hull: &Hull, lane: usize| u64::from(hull.low[lane]) + u64::from(hull.high[lane]);
+    let centre = |hull: &Hull, lane: usize| i64::from(hull.low[lane]) + i64::from(hull.high[lane]);
     let mut widest = (0, 0);
     // A sample tells the spread well enough, and keeps every level of the recursion cheap.
     let step = (leaves.len() / 64).max(1);
     for lane in 0..LANE_COUNT {
         let centres = leaves.iter().step_by(step).map(|(_, hull)| centre(hull, lane));
-        let (low, high) = centres.fold((u64::MAX, 0), |(low, high), at| (low.min(at), high.max(at)));
+        let (low, high) = centres.fold((i64::MAX, i64::MIN), |(low, high), at| (low.min(at), high.max(at)));
         if high - low > widest.0 {
             widest = (high - low, lane);
         }

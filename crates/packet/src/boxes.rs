@@ -5,12 +5,19 @@ use smallvec::SmallVec;
 
 /// A set of packets: for each field an interval or a cube of values. Fields that aren't named are unrestricted.
 /// Never empty: operations that could make it so return `None` or nothing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PacketBox {
     /// Sorted by field.
     dims: SmallVec<[(Field, Dim); 8]>,
     /// The fixed fields in `dims`, one bit for each: where a field stands is the number of bits below its own.
     named: u32,
+}
+
+// Copies the entries as they are; the derived one would go through them one by one.
+impl Clone for PacketBox {
+    fn clone(&self) -> PacketBox {
+        PacketBox { dims: SmallVec::from_slice(&self.dims), named: self.named }
+    }
 }
 
 impl PacketBox {

@@ -3,9 +3,16 @@
 use smallvec::SmallVec;
 
 /// A set of numbers: sorted, disjoint, non-adjacent intervals with both ends included.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
 pub struct IntervalSet {
     parts: SmallVec<[(u128, u128); 1]>,
+}
+
+// Copies the intervals as they are; the derived one would go through them one by one.
+impl Clone for IntervalSet {
+    fn clone(&self) -> IntervalSet {
+        IntervalSet { parts: SmallVec::from_slice(&self.parts) }
+    }
 }
 
 impl IntervalSet {
@@ -120,6 +127,9 @@ impl IntervalSet {
 
     /// The numbers in both. O(n + m).
     pub fn intersect(&self, other: &IntervalSet) -> IntervalSet {
+        if let (&[(low, high)], &[(other_low, other_high)]) = (self.ranges(), other.ranges()) {
+            return IntervalSet::range(low.max(other_low), high.min(other_high));
+        }
         let (mut left, mut right) = (self.parts.iter().peekable(), other.parts.iter().peekable());
         let mut parts = SmallVec::new();
         while let (Some(&&(a_low, a_high)), Some(&&(b_low, b_high))) = (left.peek(), right.peek()) {
@@ -138,11 +148,21 @@ impl IntervalSet {
 
     /// The numbers in either. O((n + m) log (n + m)).
     pub fn union(&self, other: &IntervalSet) -> IntervalSet {
+        if other.is_empty() {
+            return self.clone();
+        }
+        if self.is_empty() {
+            return other.clone();
+        }
         IntervalSet::from_ranges(self.parts.iter().chain(&other.parts).copied())
     }
 
     /// The numbers of `self` that aren't in `other`. O(n + m).
     pub fn subtract(&self, other: &IntervalSet) -> IntervalSet {
+        match (self.hull(), other.hull()) {
+            (Some((low, high)), Some((other_low, other_high))) if low <= other_high && other_low <= high => {}
+            _ => return self.clone(),
+        }
         self.intersect(&other.complement(u128::MAX))
     }
 }

@@ -5,11 +5,18 @@ use smallvec::SmallVec;
 
 /// A value for every field. Dynamic fields that were never set read as 0, which is
 /// false for an atom; whoever reads a choice takes the nearest value of its domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Point {
     fixed: [u128; Field::FIXED],
     /// Sorted by field. Most packets have a few: what nobody declared of the hosts they pass.
     dynamic: SmallVec<[(Field, u128); 4]>,
+}
+
+// Copies the entries as they are; the derived one would go through them one by one.
+impl Clone for Point {
+    fn clone(&self) -> Point {
+        Point { fixed: self.fixed, dynamic: SmallVec::from_slice(&self.dynamic) }
+    }
 }
 
 impl Default for Point {

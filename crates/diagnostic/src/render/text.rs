@@ -32,7 +32,9 @@ pub fn visible(c: char) -> Option<char> {
 /// `text` as one line of visible characters, each replaced character by exactly one. The legacy workflow
 /// command marker of GitHub, which is acted on anywhere in a line, is taken apart too. O(length).
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|c| visible(c).is_some()) && !text.contains("##[") {
+    // Nearly all texts are printable ASCII; those are seen through byte by byte.
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if (plain || !text.chars().any(|c| visible(c).is_some())) && !text.contains("##[") {
         return Cow::Borrowed(text);
     }
     let shown: String = text.chars().map(|c| visible(c).unwrap_or(c)).collect();
@@ -41,6 +43,9 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 
 /// The first `limit` characters of `text`, ending with `…` where something was left out. O(limit).
 pub fn clip(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(limit) {
         None => Cow::Borrowed(text),
         Some(_) => {

@@ -63,7 +63,7 @@ enum Side {
 }
 
 fn tokenize(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
+    let mut tokens = Vec::with_capacity(8);
     let mut word: Option<usize> = None;
     let mut skip_until = 0;
     let end_word = |word: &mut Option<usize>, end: usize, tokens: &mut Vec<Token>| {
@@ -75,10 +75,9 @@ fn tokenize(text: &str) -> Vec<Token> {
         if at < skip_until {
             continue;
         }
-        let rest = text.get(at..).unwrap_or_default();
         let symbol = if letter == ',' {
             Some((TokenKind::Comma, 1))
-        } else if rest.starts_with("->") {
+        } else if letter == '-' && text.as_bytes().get(at + 1) == Some(&b'>') {
             Some((TokenKind::Arrow, 2))
         } else {
             None
@@ -99,7 +98,7 @@ fn tokenize(text: &str) -> Vec<Token> {
 
 /// The text of tokens with single spaces, none before a comma.
 fn canonical(text: &str, tokens: &[Token]) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(text.len());
     for token in tokens {
         let numeric = |word: &str| word.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
         let word = text.get(token.start..token.end).unwrap_or_default();
