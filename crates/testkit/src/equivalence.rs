@@ -258,7 +258,7 @@ fn confirmed(
 
 fn alike(left: Fate, right: Fate, detail: Detail) -> bool {
     match detail {
-        Detail::Rules => left == right,
+        Detail::Rules | Detail::Verdict => left == right,
         Detail::Fate => (left == Fate::Accepted) == (right == Fate::Accepted),
     }
 }

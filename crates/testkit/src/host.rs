@@ -188,7 +188,8 @@ pub fn decide(
     let mut events = Vec::new();
     let mut hook = first_hook(way);
     loop {
-        let Decision { fate, steps } = engine.run_hook(hook, &mut flow, &Around(way), detail, &mut budget)?;
+        let Decision { fate, steps, .. } =
+            engine.run_hook(hook, &mut flow, &Around(way), detail, &mut budget)?;
         let now = flow.now().clone();
         events.extend(steps.into_iter().map(|step| (hook, event_of(&step, &now))));
         let outcome = match fate {
