@@ -16,7 +16,7 @@ pub(crate) fn holds(test: &Test, at: &Point, tables: &Tables) -> bool {
             let word = at.get(*field);
             cubes.iter().any(|cube| cube.contains(word)) != *negated
         }
-        Test::Masked { field, mask, set } => set.contains(at.get(*field) & mask),
+        Test::Masked { field, mask, set } => set.contains(at.get(*field) & **mask),
         Test::Lookup { key, set, negated } => tables.set(*set).find(key, at).is_some() != *negated,
         Test::Atom { atom, negated } => (at.get(*atom) != 0) != *negated,
     }
@@ -83,7 +83,7 @@ pub(crate) fn fails_everywhere(test: &Test, tables: &Tables, image: &dyn Fn(Fiel
             Dim::Range(..) => false,
         },
         Test::Masked { field, mask, set } => match image(*field) {
-            Dim::Range(low, high) if low == high => !set.contains(low & mask),
+            Dim::Range(low, high) if low == high => !set.contains(low & **mask),
             _ => false,
         },
         Test::Lookup { key, set, negated } => {

@@ -592,7 +592,7 @@ impl<'r> Engine<'r> {
                         return None;
                     }
                 }
-                Some(flow.mix(field.kind(), terms, *xor))
+                Some(flow.mix(field.kind(), terms, **xor))
             }
             Value::Choice(choice) => Some(flow.choice(*choice)),
             Value::Map { key, map, component } => match self.entry(key, *map, flow)? {

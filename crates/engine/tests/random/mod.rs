@@ -205,7 +205,8 @@ impl Builder<'_> {
             6 if self.masks => {
                 let field = [Field::L4PROTO, Field::TTL][self.dice.below(2) as usize];
                 let mask = u128::from(self.dice.below(8)) << self.dice.below(3);
-                Test::Masked { field, mask, set: IntervalSet::single(u128::from(self.dice.below(8)) & mask) }
+                let set = IntervalSet::single(u128::from(self.dice.below(8)) & mask);
+                Test::Masked { field, mask: Box::new(mask), set }
             }
             6..=8 => {
                 let set = self.dice.below(3) as u32;
@@ -231,9 +232,9 @@ impl Builder<'_> {
                     (terms[1], u128::from(self.dice.below(64))),
                     (terms[2], u128::from(self.dice.below(64))),
                 ]),
-                xor: u128::from(self.dice.below(64)),
+                xor: Box::new(u128::from(self.dice.below(64))),
             },
-            2 if self.masks => Value::Mix { terms: Box::new([(field, 7)]), xor: 0x0A00_0100 },
+            2 if self.masks => Value::Mix { terms: Box::new([(field, 7)]), xor: Box::new(0x0A00_0100) },
             _ => {
                 let base = self.dice.value(field);
                 let name = format!("choice {field:?} {base}");

@@ -116,7 +116,7 @@ impl Interpreter<'_> {
                 inside != *negated
             }
             Test::Masked { field, mask, set } => {
-                let value = read(walk, *field)? & mask;
+                let value = read(walk, *field)? & **mask;
                 set.ranges().iter().any(|(low, high)| *low <= value && value <= *high)
             }
             Test::Lookup { key, set, negated } => self.is_member(key, *set, walk)? != *negated,
@@ -142,7 +142,7 @@ impl Interpreter<'_> {
         match value {
             Value::Const(number) => Some(*number),
             Value::Mix { terms, xor } => {
-                let mut number = *xor;
+                let mut number = **xor;
                 for (field, mask) in terms {
                     number ^= read(walk, *field)? & mask;
                 }

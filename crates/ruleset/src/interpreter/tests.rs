@@ -364,8 +364,8 @@ fn an_unknown_address_is_the_choice_of_the_question() {
 #[test]
 fn values_are_mixed_bit_by_bit() {
     let mut build = Build::new();
-    let netmap = Value::Mix { terms: Box::new([(Field::DADDR, 0xff)]), xor: 0x0a00_0000 };
-    let mark = Value::Mix { terms: Box::new([(Field::MARK, 0xf0), (Field::CT_MARK, 0x0f)]), xor: 0x100 };
+    let netmap = Value::Mix { terms: Box::new([(Field::DADDR, 0xff)]), xor: Box::new(0x0a00_0000) };
+    let mark = Value::Mix { terms: Box::new([(Field::MARK, 0xf0), (Field::CT_MARK, 0x0f)]), xor: Box::new(0x100) };
     let rules = vec![
         vec![Statement::Assign { field: Field::MARK, value: mark }],
         vec![Statement::Assign { field: Field::DADDR, value: netmap }],

@@ -108,7 +108,7 @@ impl Dumper<'_> {
                 format!("{} {not}{shown}", self.field(*field))
             }
             Test::Masked { field, mask, set } => {
-                format!("{} & {mask:#x} {}", self.field(*field), plain_intervals(set))
+                format!("{} & {:#x} {}", self.field(*field), **mask, plain_intervals(set))
             }
             Test::Lookup { key, set, negated } => {
                 let not = if *negated { "not " } else { "" };
@@ -165,8 +165,8 @@ impl Dumper<'_> {
             Value::Mix { terms, xor } => {
                 let mut parts: Vec<String> =
                     terms.iter().map(|(field, mask)| format!("{} & {mask:#x}", self.field(*field))).collect();
-                if *xor != 0 || parts.is_empty() {
-                    parts.push(format!("{xor:#x}"));
+                if **xor != 0 || parts.is_empty() {
+                    parts.push(format!("{:#x}", **xor));
                 }
                 parts.join(" ^ ")
             }

@@ -14,8 +14,8 @@ pub enum Value {
     Mix {
         /// Fields and the bits that are taken from them.
         terms: Box<[(Field, u128)]>,
-        /// Bits that are flipped (or set, where no term reaches).
-        xor: u128,
+        /// Bits that are flipped (or set, where no term reaches); elsewhere, so that a value is as small as it is in most rules.
+        xor: Box<u128>,
     },
     /// Not determined by the packet: any value of the domain of this dynamic field, for which the atom table holds the
     /// bounds (a port range, an unknown value).

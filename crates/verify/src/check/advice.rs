@@ -168,7 +168,7 @@ impl Adviser<'_> {
             Test::Bits { field, cubes, negated } => {
                 cubes.iter().any(|cube| cube.contains(seen.get(*field))) != *negated
             }
-            Test::Masked { field, mask, set } => set.contains(seen.get(*field) & mask),
+            Test::Masked { field, mask, set } => set.contains(seen.get(*field) & **mask),
             Test::Lookup { key, set, negated } => {
                 let found = self.ruleset.set(*set).is_some_and(|set| {
                     set.elements.iter().any(|element| {

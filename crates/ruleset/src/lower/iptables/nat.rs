@@ -100,7 +100,7 @@ impl Lowerer<'_, '_> {
         let value = if keep == 0 {
             Value::Const(address)
         } else {
-            Value::Mix { terms: Box::new([(field, keep)]), xor: address }
+            Value::Mix { terms: Box::new([(field, keep)]), xor: Box::new(address) }
         };
         let nfproto = Some(if context.v6() { 10 } else { 2 });
         context.push(Statement::Nat(Box::new(Nat {

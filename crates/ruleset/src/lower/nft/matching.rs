@@ -493,7 +493,7 @@ fn field_test(field: Field, left: &Left, values: Values, negated: bool) -> State
             let max = mask;
             Statement::Test(Test::Masked {
                 field,
-                mask,
+                mask: Box::new(mask),
                 set: if negated { set.complement(max) } else { set },
             })
         }

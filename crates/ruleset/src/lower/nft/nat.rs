@@ -244,7 +244,7 @@ impl Lowerer<'_, '_> {
             return Ok(Some(if mask == 0 {
                 Value::Const(left.linear.xor)
             } else {
-                Value::Mix { terms: Box::new([(field, mask)]), xor: left.linear.xor }
+                Value::Mix { terms: Box::new([(field, mask)]), xor: Box::new(left.linear.xor) }
             }));
         }
         Ok(Some(self.any_value(expr, want)))
@@ -292,7 +292,7 @@ fn prefix_value(base: u128, host: u128, direction: NatDirection) -> Value {
         NatDirection::Source => Field::SADDR,
         NatDirection::Destination => Field::DADDR,
     };
-    Value::Mix { terms: Box::new([(field, host)]), xor: base & !host }
+    Value::Mix { terms: Box::new([(field, host)]), xor: Box::new(base & !host) }
 }
 
 fn nat_name(kind: NatKind) -> &'static str {
