@@ -28,6 +28,7 @@ pub enum Command {
     Check(Check),
     Exposed(Exposed),
     Trace(Trace),
+    Capture(Capture),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
     Completions {
@@ -131,6 +132,27 @@ pub struct Trace {
     /// How to write the way.
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
+}
+
+/// Write a snapshot of this host: rules, addresses, routes, sockets, connections, as files in a folder.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+sudo firewarden capture --out snapshots\n  \
+sudo firewarden capture --netns blue --host blue\n\n\
+check, exposed and trace read the folder. What an ordinary user may not read is left out and told.")]
+pub struct Capture {
+    /// The folder in which the snapshot's folder is made.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+    /// What to call the host; its own name by default.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// A network namespace of this host: a name of `ip netns`, a path, or the number of a process in it.
+    #[arg(long, value_name = "NS")]
+    pub netns: Option<String>,
+    /// Replace an older snapshot of the same name.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What is read.

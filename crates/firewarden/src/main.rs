@@ -1,6 +1,7 @@
 //! The `firewarden` command: reads files and standard input, asks the other crates, and writes what they found.
 //!
-//! Everything that touches the system is in here (and, for the kernel's second opinion, in `firewarden-oracle`).
+//! Everything that touches the system is in here, in `firewarden-host`, and, for the kernel's second opinion, in
+//! `firewarden-oracle`.
 
 mod cli;
 mod commands;

@@ -1,7 +1,19 @@
 //! This Linux host: what it runs, and snapshots of it.
 //!
-//! [`capture()`] asks the kernel and its programs for everything that the meaning of a ruleset hangs on, [`write()`]
-//! makes a folder of it, and [`parse`] reads such files. Beside `firewarden-oracle`, which has namespaces of its own, this
-//! is the only crate that talks to Linux; [`parse`] and [`anonymize()`] are pure.
+//! [`capture()`] asks the kernel and its programs for everything that the meaning of a ruleset hangs on,
+//! [`snapshot::write`] makes a folder of it, and [`parse`] reads such files. Beside `firewarden-oracle`, which has
+//! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure.
 
+mod capture;
+mod clock;
+mod generation;
+mod iptables;
 pub mod parse;
+mod program;
+pub mod snapshot;
+mod sysctl;
+
+pub use capture::{CaptureError, CaptureOptions, capture, host_name};
+pub use iptables::LEGACY;
+pub use program::ProgramError;
+pub use snapshot::{Manifest, Snapshot};

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod capture;
 mod check;
 mod confirm;
 mod exposed;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Check(options) => check::run(options, cli.color),
         Command::Exposed(options) => exposed::run(options, cli.color),
         Command::Trace(options) => trace::run(options, cli.color),
+        Command::Capture(options) => capture::run(options, cli.color),
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),

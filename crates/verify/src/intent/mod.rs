@@ -21,8 +21,8 @@ mod resolve;
 mod special;
 
 pub use conflict::conflicts;
-pub use parse::parse_intent;
-pub(crate) use parse::{RESERVED, is_name, parse_peer, parse_service};
+pub use parse::{is_name, parse_intent};
+pub(crate) use parse::{RESERVED, parse_peer, parse_service};
 pub use questions::{Claim, Origin, Question, Target, questions};
 pub use resolve::{Addresses, Endpoint, Names, Resolved, resolve};
 pub use special::{internet, receivable};

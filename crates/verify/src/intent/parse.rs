@@ -279,7 +279,7 @@ pub(crate) struct WordError {
 }
 
 /// True for names that hosts, groups and services may have: letters, digits, `_`, `.` and `-`, no address.
-pub(crate) fn is_name(word: &str) -> bool {
+pub fn is_name(word: &str) -> bool {
     let letter =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') || byte >= 0x80;
     !word.is_empty() && word.bytes().all(letter) && !word.starts_with(['-', '.']) && !looks_like_address(word)

@@ -1,0 +1,134 @@
+//! Rules that `nft list ruleset` doesn't show as they are: those of the old iptables, which lives beside nftables, and
+//! matches of iptables-nft that nft has no words for.
+
+use crate::capture::Collected;
+use crate::program::{find, run};
+use crate::snapshot::{IP6TABLES, IPTABLES, RULESET};
+use std::fs;
+use std::io::ErrorKind;
+
+/// A family of iptables.
+struct Family {
+    /// The names of the old iptables' tables, one a line; there if its module is loaded.
+    names: &'static str,
+    program: &'static str,
+    file: &'static str,
+    /// Where the old rules go if there are new ones too.
+    legacy_file: &'static str,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        names: "/proc/thread-self/net/ip_tables_names",
+        program: "iptables",
+        file: IPTABLES,
+        legacy_file: LEGACY[0],
+    },
+    Family {
+        names: "/proc/thread-self/net/ip6_tables_names",
+        program: "ip6tables",
+        file: IP6TABLES,
+        legacy_file: LEGACY[1],
+    },
+];
+
+/// The files for rules of the old iptables, where the new one has rules too.
+pub const LEGACY: [&str; 2] = ["iptables-legacy.rules", "ip6tables-legacy.rules"];
+
+/// Adds what iptables lists and nft doesn't; gives what the old iptables has, without counters.
+pub(crate) fn collect(collected: &mut Collected) -> Vec<String> {
+    let listed = collected.files.get(RULESET);
+    // nft marks the tables of iptables-nft, and names the matches it has no words for.
+    let of_iptables = |text: &String| {
+        text.contains("iptables-nft") || text.contains("xt match") || text.contains("xt target")
+    };
+    let new_rules = listed.is_none_or(of_iptables);
+    let mut legacy_rules = Vec::new();
+    for family in &FAMILIES {
+        let mut there = false;
+        if new_rules && let Some(program) = variant(family.program, "nft") {
+            match run(&program, &[]) {
+                Ok(text) if has_rules(&text) => {
+                    there = true;
+                    collected.files.insert(family.file.to_owned(), text);
+                }
+                Ok(_) => {}
+                Err(error) => collected.lack(family.file, error.to_string()),
+            }
+        }
+        let file = if there { family.legacy_file } else { family.file };
+        match legacy(family) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => {
+                legacy_rules.push(without_counters(&text));
+                collected.missing.remove(file);
+                collected.files.insert(file.to_owned(), text);
+            }
+            Err(why) => collected.lack(file, why),
+        }
+    }
+    legacy_rules
+}
+
+/// The rules of the old iptables, without counters.
+pub(crate) fn legacy_rules() -> Vec<String> {
+    let texts = FAMILIES.iter().filter_map(|family| legacy(family).ok());
+    texts.filter(|text| !text.is_empty()).map(|text| without_counters(&text)).collect()
+}
+
+/// What the old iptables of a family has; empty where it isn't in use.
+fn legacy(family: &Family) -> Result<String, String> {
+    let names = match fs::read_to_string(family.names) {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(format!("whether there are rules of the old iptables isn't known: {error}"));
+        }
+    };
+    if names.trim().is_empty() {
+        return Ok(String::new());
+    }
+    let Some(program) = variant(family.program, "legacy") else {
+        return Err(format!(
+            "the kernel has tables of the old iptables ({}), but there is no program `{}-legacy-save`",
+            names.split_whitespace().collect::<Vec<_>>().join(", "),
+            family.program
+        ));
+    };
+    run(&program, &[]).map_err(|error| error.to_string())
+}
+
+/// The program that lists the rules of the new (`nft`) or the old (`legacy`) iptables.
+fn variant(program: &str, kind: &str) -> Option<String> {
+    let own = format!("{program}-{kind}-save");
+    if find(&own).is_some() {
+        return Some(own);
+    }
+    let plain = format!("{program}-save");
+    let version = run(&plain, &["--version"]).ok()?;
+    let is_new = version.contains("nf_tables");
+    (is_new == (kind == "nft")).then_some(plain)
+}
+
+fn has_rules(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with('*'))
+}
+
+/// Without comments, which hold the time, and without `[packets:bytes]`.
+fn without_counters(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(" [").map_or(line, |(before, _)| before)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_and_times_are_no_change() {
+        let first = "# Generated on Monday\n*filter\n:INPUT DROP [1:60]\n-A INPUT -j ACCEPT\nCOMMIT\n";
+        let second = "# Generated on Tuesday\n*filter\n:INPUT DROP [9:540]\n-A INPUT -j ACCEPT\nCOMMIT\n";
+        assert_eq!(without_counters(first), without_counters(second));
+        assert_ne!(without_counters(first), without_counters(&second.replace("DROP", "ACCEPT")));
+    }
+}
