@@ -257,6 +257,8 @@ pub fn load(ruleset: &Ruleset) -> Result<(), Error> {
             let arguments: &[&str] = &["-f", "-"];
             load_text("nft", arguments, arguments, text, pieces::cut_nft)
         }
+        Ruleset::NftJson(text) => run("nft", &["-j", "-f", "-"], text).map(drop),
+        Ruleset::Several(all) => all.iter().try_for_each(load),
         Ruleset::Iptables { ipset, v4, v6 } => {
             if !ipset.trim().is_empty() {
                 run("ipset", &["restore"], ipset)?;

@@ -94,6 +94,8 @@ impl Config {
 pub enum Ruleset {
     /// A script for `nft -f`.
     Nft(String),
+    /// Commands for `nft -j -f`, or what `nft -j list ruleset` printed.
+    NftJson(String),
     /// Dumps for the restore programs; an empty text loads nothing.
     Iptables {
         /// For `ipset restore`, loaded first.
@@ -103,6 +105,19 @@ pub enum Ruleset {
         /// For `ip6tables-restore`.
         v6: String,
     },
+    /// Several, loaded one after the other; none of them such a list itself.
+    Several(Vec<Ruleset>),
+}
+
+impl Ruleset {
+    /// Whether sets of `ipset` are among it, which flushing nft's tables doesn't remove.
+    pub(crate) fn has_ipsets(&self) -> bool {
+        match self {
+            Ruleset::Nft(_) | Ruleset::NftJson(_) => false,
+            Ruleset::Iptables { ipset, .. } => !ipset.trim().is_empty(),
+            Ruleset::Several(all) => all.iter().any(Ruleset::has_ipsets),
+        }
+    }
 }
 
 /// How a packet was refused.

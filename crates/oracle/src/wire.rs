@@ -162,6 +162,28 @@ impl Out {
         self.bytes(chain.as_bytes());
         self.u32(number as u32);
     }
+    fn ruleset(&mut self, ruleset: &Ruleset) {
+        match ruleset {
+            Ruleset::Nft(text) => {
+                self.u8(0);
+                self.bytes(text.as_bytes());
+            }
+            Ruleset::Iptables { ipset, v4, v6 } => {
+                self.u8(1);
+                for text in [ipset, v4, v6] {
+                    self.bytes(text.as_bytes());
+                }
+            }
+            Ruleset::NftJson(text) => {
+                self.u8(2);
+                self.bytes(text.as_bytes());
+            }
+            Ruleset::Several(all) => {
+                self.u8(3);
+                self.list(all, Self::ruleset);
+            }
+        }
+    }
     fn frame(&mut self, frame: &Frame) {
         self.u8(frame.class as u8);
         self.u16(frame.iif);
@@ -230,6 +252,16 @@ impl<'a> In<'a> {
         };
         Some(TraceStep { family, table, chain, rule, verdict })
     }
+    /// A ruleset; `several` where it may be made of others.
+    fn ruleset(&mut self, several: bool) -> Option<Ruleset> {
+        Some(match self.u8()? {
+            0 => Ruleset::Nft(self.text()?),
+            1 => Ruleset::Iptables { ipset: self.text()?, v4: self.text()?, v6: self.text()? },
+            2 => Ruleset::NftJson(self.text()?),
+            3 if several => Ruleset::Several(self.list(|input| input.ruleset(false))?),
+            _ => return None,
+        })
+    }
     fn frame(&mut self) -> Option<Frame> {
         let classes = [Class::Plain, Class::Established, Class::Reply, Class::Related];
         Some(Frame {
@@ -262,18 +294,7 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
                 out.bytes(name.as_bytes());
                 out.bytes(value.as_bytes());
             });
-            match ruleset {
-                Ruleset::Nft(text) => {
-                    out.u8(0);
-                    out.bytes(text.as_bytes());
-                }
-                Ruleset::Iptables { ipset, v4, v6 } => {
-                    out.u8(1);
-                    for text in [ipset, v4, v6] {
-                        out.bytes(text.as_bytes());
-                    }
-                }
-            }
+            out.ruleset(ruleset);
         }
         Request::Run(hook, frames) => {
             out.u8(1);
@@ -316,10 +337,7 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request> {
                 },
                 sysctls: input.list(|input| Some((input.text()?, input.text()?)))?,
             };
-            let ruleset = match input.u8()? {
-                0 => Ruleset::Nft(input.text()?),
-                _ => Ruleset::Iptables { ipset: input.text()?, v4: input.text()?, v6: input.text()? },
-            };
+            let ruleset = input.ruleset(true)?;
             Request::Load(config, ruleset)
         }
         1 => Request::Run(input.hook()?, input.list(In::frame)?),
@@ -429,7 +447,18 @@ mod tests {
         };
         let frame = Frame { class: Class::Reply, iif: 1, oif: 0, mac: [1; 6], bytes: vec![9; 40] };
         let requests = [
-            Request::Load(config, Ruleset::Nft("flush ruleset".into())),
+            Request::Load(config.clone(), Ruleset::Nft("flush ruleset".into())),
+            Request::Load(
+                config,
+                Ruleset::Several(vec![
+                    Ruleset::NftJson("{\"nftables\": []}".into()),
+                    Ruleset::Iptables {
+                        ipset: "create s hash:ip".into(),
+                        v4: "*filter".into(),
+                        v6: String::new(),
+                    },
+                ]),
+            ),
             Request::Run(Hook::Forward, vec![frame.clone(), frame.clone()]),
             Request::Trace(Hook::Output, vec![frame]),
             Request::List(true),

@@ -122,7 +122,7 @@ impl Loaded {
         self.complete = false;
         harness::run("nft", &["flush", "ruleset"], "")
             .map_err(|e| Error::Unsupported(format!("no nftables: {e}")))?;
-        self.sticky = matches!(&ruleset, Ruleset::Iptables { ipset, .. } if !ipset.trim().is_empty());
+        self.sticky = ruleset.has_ipsets();
         let loaded = harness::load(&ruleset);
         self.sticky |= harness::legacy_tables();
         loaded?;

@@ -18,4 +18,4 @@ pub use check::{CheckOptions, Checked, Disagreement, check, complete_hosts, sing
 pub use located::{Located, Place};
 pub use managers::manager_of;
 pub use suggest::nearest;
-pub use trace::{Traced, trace, trace_stack};
+pub use trace::{Arrival, Traced, answer, trace, trace_stack};

@@ -1,7 +1,9 @@
 //! Trace: one packet, hook by hook, rule by rule.
 
 use crate::address::Family;
-use crate::check::{Disagreement, Ending, Happening, Model, Replay, Trip, ending_text, path_of, steps};
+use crate::check::{
+    Disagreement, Ending, Happening, Model, Replay, Trip, ending_text, path_of, single_host_stack, steps,
+};
 use crate::stack::StackFile;
 use firewarden_diagnostic::{SourceMap, Step};
 use firewarden_engine::{Detail, Engine, Fate, Flow, OutOfBudget};
@@ -105,6 +107,44 @@ pub fn trace_stack(
         steps: steps(&trip, hosts, sources, decides),
         given: Vec::new(),
     }
+}
+
+/// A later packet of a connection before one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The host's place among the hosts.
+    pub host: usize,
+    /// The packet with its interfaces (0 where there is none), as conntrack sees it there.
+    pub packet: Point,
+    /// Whether the host translates the connection.
+    pub translated: bool,
+    /// Whether the packet gets further.
+    pub accepted: bool,
+}
+
+/// The answer to a packet, from the host that sends it up to the first that refuses it. Empty where the packet isn't
+/// delivered, or has no answer. A bare ruleset has no stack file; its host must know its addresses.
+pub fn answer(hosts: &[Host], stack: Option<&StackFile>, packet: &Point, atoms: &AtomTable) -> Vec<Arrival> {
+    let bare = single_host_stack("host", &[]);
+    let model = Model { stack: stack.unwrap_or(&bare), hosts, single: stack.is_none() };
+    let family = if packet.get(Field::NFPROTO) == 10 { Family::V6 } else { Family::V4 };
+    let path = path_of(&model, family, packet.get(Field::SADDR), packet.get(Field::DADDR));
+    let replay = Replay { hosts, atoms };
+    let trip = replay.send(packet, &path);
+    if !matches!(trip.ending, Ending::Delivered(_) | Ending::Left) {
+        return Vec::new();
+    }
+    let Some(back) = replay.answer(packet, &trip) else { return Vec::new() };
+    let refused = matches!(back.ending, Ending::Refused(..));
+    let last = back.arrivals.len();
+    let arrivals = back.arrivals.into_iter().enumerate();
+    let arrivals = arrivals.map(|(index, arrival)| Arrival {
+        host: arrival.host.0,
+        packet: arrival.packet,
+        translated: arrival.translated,
+        accepted: !(refused && index + 1 == last),
+    });
+    arrivals.collect()
 }
 
 /// The last thing that refused, or accepted by a rule.

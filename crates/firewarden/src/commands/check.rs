@@ -88,7 +88,7 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
     report.results = checked.results;
     let mut loaded = Loaded { files, atoms, stack, hosts, inputs };
     if options.confirm == Some(Confirm::Kernel) {
-        let found = confirm::confirm(&mut report.results, &loaded);
+        let found = confirm::confirm(&mut report.results, &mut loaded);
         loaded.files.diagnostics.extend(found);
     }
     drop(progress);

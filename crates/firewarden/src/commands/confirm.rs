@@ -3,19 +3,22 @@
 //! Host by host: the rulesets of one are loaded into a throwaway network namespace, the packet is sent as it comes in
 //! there, and what the kernel does with it is held against what the interpreter says.
 
+mod rules;
+
 use super::hosts::Loaded;
-use crate::load::{Files, Format, RulesetFile, sections};
 use firewarden_diagnostic::{Diagnostic, ResultItem, Witness};
 use firewarden_network::Host;
 use firewarden_oracle::{self as oracle, Config, Interface, Launch, Oracle, Packet, State, Verdict};
 use firewarden_packet::{Field, InterfaceName, Point, ct_state, text};
 use firewarden_ruleset::ir::{Statement, Test};
-use firewarden_ruleset::syntax::iptables::{self, Versions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The interface of packets that come in by an unknown one.
 const SOME_INTERFACE: &str = "eth0";
+
+/// The code of findings about an answer that doesn't come back.
+const ANSWER_LOST: &str = "reply-blocked";
 
 /// What the kernel says about a packet on one host.
 enum Opinion {
@@ -27,7 +30,7 @@ enum Opinion {
 
 /// Asks the kernel about every packet of every finding; what it says becomes a note of the finding, and a
 /// disagreement a diagnostic.
-pub fn confirm(results: &mut [ResultItem], loaded: &Loaded) -> Vec<Diagnostic> {
+pub fn confirm(results: &mut [ResultItem], loaded: &mut Loaded) -> Vec<Diagnostic> {
     let launch = match Launch::automatic().map_err(|error| error.to_string()).and_then(|launch| {
         oracle::supported(&launch)?;
         Ok(launch)
@@ -43,12 +46,16 @@ pub fn confirm(results: &mut [ResultItem], loaded: &Loaded) -> Vec<Diagnostic> {
             ];
         }
     };
-    let mut asker = Asker { loaded, launch, oracles: BTreeMap::new() };
+    let Loaded { hosts, inputs, files, .. } = &mut *loaded;
+    let rules =
+        hosts.iter().zip(inputs).map(|(host, inputs)| rules::of(inputs, &host.ruleset, files)).collect();
+    let mut asker = Asker { loaded, rules, launch, oracles: BTreeMap::new() };
     let mut problems = Vec::new();
     for item in results {
         for finding in &mut item.findings {
             for witness in &finding.witnesses {
-                for (host, opinion) in asker.follow(witness) {
+                let answered = finding.diagnostic.code == ANSWER_LOST;
+                for (host, opinion) in if answered { asker.answer(witness) } else { asker.follow(witness) } {
                     let note = match opinion {
                         Opinion::Agrees(what) => format!("the kernel agrees: {what} on {host}"),
                         Opinion::Silent(why) => format!("the kernel was not asked about {host}: {why}"),
@@ -65,7 +72,9 @@ pub fn confirm(results: &mut [ResultItem], loaded: &Loaded) -> Vec<Diagnostic> {
                             format!("the kernel disagrees: {what} on {host}")
                         }
                     };
-                    finding.diagnostic.notes.push(note);
+                    if !finding.diagnostic.notes.contains(&note) {
+                        finding.diagnostic.notes.push(note);
+                    }
                 }
             }
         }
@@ -75,6 +84,8 @@ pub fn confirm(results: &mut [ResultItem], loaded: &Loaded) -> Vec<Diagnostic> {
 
 struct Asker<'l> {
     loaded: &'l Loaded,
+    /// What to load for each host; why not where it can't be.
+    rules: Vec<Result<oracle::Ruleset, String>>,
     launch: Launch,
     /// By host; the reason where there is none.
     oracles: BTreeMap<usize, Result<Oracle, String>>,
@@ -94,10 +105,7 @@ impl Asker<'_> {
                 continue;
             }
             if !witness.given.is_empty() {
-                opinions.push((
-                    host.name.clone(),
-                    Opinion::Silent("the answer hangs on what isn't modelled".to_owned()),
-                ));
+                opinions.push((host.name.clone(), Opinion::Silent(hangs_on(witness))));
                 return opinions;
             }
             let made_here = seen.len() == 1 && owns(host, &point, Field::SADDR);
@@ -134,13 +142,36 @@ impl Asker<'_> {
         opinions
     }
 
+    /// Follows the answer to a packet, from the host that sends it.
+    fn answer(&mut self, witness: &Witness) -> Vec<(String, Opinion)> {
+        let Loaded { hosts, atoms, stack, .. } = self.loaded;
+        let Ok(point) = text::parse_with_atoms(&witness.packet, atoms) else { return Vec::new() };
+        let mut opinions = Vec::new();
+        for arrival in firewarden_verify::answer(hosts, stack.as_ref(), &point, atoms) {
+            let Some(host) = hosts.get(arrival.host) else { continue };
+            let opinion = if !witness.given.is_empty() {
+                Opinion::Silent(hangs_on(witness))
+            } else if arrival.translated {
+                Opinion::Silent(
+                    "it translates the connection, of which only the answer would be sent".to_owned(),
+                )
+            } else {
+                match self.ask(arrival.host, &placed(arrival.packet, host)) {
+                    Err(why) => Opinion::Silent(why),
+                    Ok(verdict) => compare(&verdict, arrival.accepted),
+                }
+            };
+            opinions.push((host.name.clone(), opinion));
+        }
+        opinions
+    }
+
     fn ask(&mut self, index: usize, point: &Point) -> Result<Verdict, String> {
-        let (loaded, launch) = (self.loaded, &self.launch);
+        let (loaded, rules, launch) = (self.loaded, &self.rules, &self.launch);
         let oracle = self.oracles.entry(index).or_insert_with(|| {
-            let host = loaded.hosts.get(index).ok_or("no such host")?;
-            let inputs = loaded.inputs.get(index).map(Vec::as_slice).unwrap_or_default();
-            let rules = rules(inputs, &loaded.files)?;
-            Oracle::new(launch, &config(host), &rules).map_err(|error| error.to_string())
+            let (host, rules) = loaded.hosts.get(index).zip(rules.get(index)).ok_or("no such host")?;
+            let rules = rules.as_ref().map_err(String::clone)?;
+            Oracle::new(launch, &config(host), rules).map_err(|error| error.to_string())
         });
         let oracle = oracle.as_mut().map_err(|why| why.clone())?;
         let (input, output) = (point.get(Field::IIFNAME), point.get(Field::OIFNAME));
@@ -168,6 +199,23 @@ fn compare(verdict: &Verdict, accepted: bool) -> Opinion {
     if kernel == accepted { Opinion::Agrees(word.to_owned()) } else { Opinion::Differs(word.to_owned()) }
 }
 
+/// Why the kernel can't be asked about a packet whose fate other things decide.
+fn hangs_on(witness: &Witness) -> String {
+    format!("it can't be made to find that {}", witness.given.join(" and that "))
+}
+
+/// An answer with interfaces that the kernel's host has: a bare ruleset knows of none.
+fn placed(mut packet: Point, host: &Host) -> Point {
+    if host.interfaces.is_empty() {
+        let made_here = owns(host, &packet, Field::SADDR);
+        let side = if made_here { Field::OIFNAME } else { Field::IIFNAME };
+        if packet.get(side) == 0 {
+            packet.set(side, some_interface());
+        }
+    }
+    packet
+}
+
 fn owns(host: &Host, point: &Point, field: Field) -> bool {
     host.own(point.get(Field::NFPROTO)).contains(point.get(field))
 }
@@ -192,46 +240,6 @@ fn place(point: &mut Point, host: &Host, made_here: bool) {
     let keep = !host.addresses_known && stated != 0 && !made_here;
     point.set(Field::IIFNAME, if keep { stated } else { input });
     point.set(Field::OIFNAME, output);
-}
-
-/// The texts of a host's rulesets as the kernel's programs take them.
-fn rules(inputs: &[RulesetFile], files: &Files) -> Result<oracle::Ruleset, String> {
-    let (mut nft, mut ipset, mut v4, mut v6) = (String::new(), String::new(), String::new(), String::new());
-    for input in inputs {
-        let text = files.text(input.file);
-        match input.format {
-            Format::NftText => {
-                if text.lines().any(|line| line.trim_start().starts_with("include ")) {
-                    return Err("its ruleset includes files".to_owned());
-                }
-                nft.push_str(text);
-                nft.push('\n');
-            }
-            Format::IptablesSave | Format::IpsetSave => {
-                if sections::has_sets(text) {
-                    ipset.push_str(&sections::only(text, true));
-                    ipset.push('\n');
-                }
-                if sections::has_tables(text) {
-                    let (save, _) = iptables::parse(input.file, text);
-                    let versions: Vec<Versions> = save.tables.iter().map(|table| table.versions).collect();
-                    let only = |version: Versions| versions.iter().all(|own| *own == version);
-                    match (only(Versions::V4), only(Versions::V6)) {
-                        (true, _) => v4.push_str(&sections::only(text, false)),
-                        (_, true) => v6.push_str(&sections::only(text, false)),
-                        _ => return Err("one text has rules for IPv4 and IPv6".to_owned()),
-                    }
-                }
-            }
-            Format::NftJson => return Err("its ruleset is JSON".to_owned()),
-            Format::Stack | Format::Empty => {}
-        }
-    }
-    match (nft.is_empty(), v4.is_empty() && v6.is_empty() && ipset.is_empty()) {
-        (_, true) => Ok(oracle::Ruleset::Nft(nft)),
-        (true, false) => Ok(oracle::Ruleset::Iptables { ipset, v4, v6 }),
-        (false, false) => Err("it has both nft and iptables rulesets".to_owned()),
-    }
 }
 
 /// A host like the declared one: its interfaces, and those that its rules name.
@@ -288,6 +296,7 @@ fn packet(point: &Point) -> Option<Packet> {
     made.oif = name(Field::OIFNAME);
     made.state = match point.get(Field::CT_STATE) {
         ct_state::NEW => State::New,
+        ct_state::ESTABLISHED if point.get(Field::CT_DIRECTION) == 1 => State::EstablishedReply,
         ct_state::ESTABLISHED => State::Established,
         ct_state::RELATED => State::Related,
         ct_state::INVALID => State::Invalid,

@@ -41,13 +41,32 @@ pub(crate) struct Trip {
     pub before_last: Point,
     /// The packet at the end.
     pub last: Point,
+    /// Of a later packet: how it came to each host.
+    pub arrivals: Vec<Arrival>,
     hops: Vec<Hop>,
+}
+
+/// A later packet of a connection before a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub host: HostId,
+    /// With both interfaces, as far as there are any.
+    pub packet: Point,
+    /// The host translates the connection.
+    pub translated: bool,
 }
 
 impl Trip {
     /// A trip that was made by other means.
     pub fn made(ending: Ending, happenings: Vec<Happening>, last: Point) -> Trip {
-        Trip { ending, happenings, before_last: last.clone(), last, hops: Vec::new() }
+        Trip {
+            ending,
+            happenings,
+            before_last: last.clone(),
+            last,
+            arrivals: Vec::new(),
+            hops: Vec::new(),
+        }
     }
 }
 
@@ -91,6 +110,7 @@ impl Replay<'_> {
                 happenings: Vec::new(),
                 before_last: packet.clone(),
                 last: packet.clone(),
+                arrivals: Vec::new(),
                 hops: Vec::new(),
             },
         };
@@ -165,6 +185,7 @@ impl Replay<'_> {
             happenings: Vec::new(),
             before_last: packet.clone(),
             last: packet.clone(),
+            arrivals: Vec::new(),
             hops: Vec::new(),
         };
         let mut now = packet;
@@ -177,6 +198,10 @@ impl Replay<'_> {
                 (Way::In, true) => Way::Out,
                 (way, _) => way,
             };
+            let mut packet = walk.now.clone();
+            packet.set(Field::IIFNAME, if way == Way::Out { 0 } else { input });
+            packet.set(Field::OIFNAME, if way == Way::In { 0 } else { output });
+            trip.arrivals.push(Arrival { host: hop.host, packet, translated: hop.entry != hop.exit });
             for &hook in hooks_of(way) {
                 let leaves = matches!(hook, Hook::Output | Hook::Forward | Hook::Postrouting | Hook::Egress);
                 walk.now.set(Field::IIFNAME, if way == Way::Out { 0 } else { input });
