@@ -104,7 +104,28 @@ fn connection_tracking() {
     filter("-m conntrack --ctstate DNAT -j ACCEPT", &["ct status dnat; accept"]);
     filter(
         "-m conntrack --ctstate NEW,DNAT -j ACCEPT",
-        &["ct state new; accept", "ct state invalid-related,untracked; ct status dnat; accept"],
+        &["ct state new; accept", "ct state established-related; ct status dnat; accept"],
+    );
+    // Of a packet without a connection nothing but the state is asked.
+    filter(
+        "-m conntrack --ctstate NEW,UNTRACKED --ctproto 17 -j ACCEPT",
+        &["ct state new; meta l4proto udp; accept", "ct state untracked; accept"],
+    );
+    filter("-m conntrack --ctstate INVALID --ctproto 17 -j DROP", &["ct state invalid; drop"]);
+    filter(
+        "-m conntrack ! --ctstate DNAT --ctdir REPLY -j DROP",
+        &[
+            "ct state established-new; ct status not dnat; ct direction not original; drop",
+            "ct state invalid,untracked; drop",
+        ],
+    );
+    filter(
+        "-m conntrack --ctorigdstport 67 -j ACCEPT",
+        &[
+            "ct state established-new; meta l4proto tcp,udp,132,136; ct original proto-dst 67; accept",
+            "ct state established-new; meta l4proto not tcp,udp,132,136; \
+             <-m conntrack --ctorigdstport 67>; accept",
+        ],
     );
     filter(
         "-m conntrack --ctstate NEW --ctproto 17 --ctorigdstport 67 -j ACCEPT",
@@ -196,6 +217,19 @@ fn changes_to_packets() {
     mangle(
         "-j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xff",
         &["ct state established-new; ct mark := ct mark & 0xffffff00 ^ meta mark & 0xffffffff"],
+    );
+    mangle(
+        "-j CONNMARK --set-xmark 0x1/0xff --left-shift-mark 3",
+        &["ct state established-new; \
+             opaque(ct mark := <-j CONNMARK --set-xmark 0x1/0xff --left-shift-mark 3>)"],
+    );
+    // Alternatives stay apart by their ports whatever the mark becomes.
+    mangle(
+        "-p udp -m multiport --ports 53 -m mark ! --mark 1 -j MARK --set-mark 2",
+        &[
+            "meta l4proto udp; sport 53; meta mark not 0x1; meta mark := 0x2",
+            "meta l4proto udp; sport not 53; dport 53; meta mark not 0x1; meta mark := 0x2",
+        ],
     );
     mangle("-j TOS --set-tos 0x10/0x3f", &["ip dscp := ip dscp & 0x30 ^ 0x4; ip ecn := 0"]);
     mangle("-j TTL --ttl-inc 1", &["opaque(ip ttl := <-j TTL --ttl-inc 1>)"]);

@@ -38,7 +38,7 @@ mutants! {
     "crates/ruleset/src/interpreter/rule.rs" "negated tests of flags aren't negated":
         "" ["inside != *negated" => "inside"] "\n";
     "crates/ruleset/src/interpreter/rule.rs" "masks are forgotten":
-        "let value = " ["read(walk, *field)? & mask" => "read(walk, *field)?"] ";\n                set.ranges";
+        "let value = " ["read(walk, *field)? & **mask" => "read(walk, *field)?"] ";\n                set.ranges";
     "crates/ruleset/src/interpreter/rule.rs" "`!= @set` reads as `@set`":
         "" ["self.is_member(key, *set, walk)? != *negated" => "self.is_member(key, *set, walk)?"] ",";
     "crates/ruleset/src/interpreter/rule.rs" "packets without a connection have a mark of one":
@@ -47,6 +47,8 @@ mutants! {
         "let has_port = " ["WITH_PORTS.contains(&walk.now.get(Field::L4PROTO))" => "true"] ";";
     "crates/ruleset/src/interpreter/nat.rs" "a translation to the same address counts as one":
         "if " ["new != old" => "true"] " {";
+    "crates/ruleset/src/interpreter/walk.rs" "neighbour discovery is tracked":
+        "&& " ["matches!(self.now.get(Field::ICMP_TYPE), 130..=136 | 143 | 151 | 152)" => "false"] "\n";
     // The engine.
     "crates/engine/src/condition.rs" "negated atoms aren't negated":
         "" ["(at.get(*atom) != 0) != *negated" => "at.get(*atom) != 0"] ",";
@@ -87,6 +89,8 @@ mutants! {
         "let mask = " ["tcp_flag::FIN | tcp_flag::SYN | tcp_flag::RST | tcp_flag::ACK" => "tcp_flag::SYN"] ";";
     "crates/ruleset/src/lower/iptables/rule.rs" "`!` is forgotten":
         "let set = " ["if negated { set.complement(max) } else { set }" => "set"] ";";
+    "crates/ruleset/src/lower/iptables/conntrack.rs" "packets without a connection are asked for its protocol":
+        "fits = " ["free.is_empty()" => "true"] " ||";
     "crates/ruleset/src/lower/iptables/targets.rs" "`-g` comes back":
         "Some(&chain) if goes.name() == \"goto\" => " ["Verdict::Goto(chain)" => "Verdict::Jump(chain)"] ",";
     "crates/ruleset/src/lower/iptables/mod.rs" "mangle runs after filter":

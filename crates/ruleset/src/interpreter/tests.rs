@@ -269,6 +269,39 @@ fn before_conntrack_every_packet_is_invalid_and_has_no_connection() {
 }
 
 #[test]
+fn neighbour_discovery_is_never_tracked() {
+    let mut build = Build::new();
+    let rules = vec![vec![is(Field::CT_STATE, ct_state::UNTRACKED), set(Field::MARK, 1)]];
+    build.base(ChainType::Filter, Hook::Prerouting, 0, Policy::Accept, rules);
+    let icmp = Point::default().with(Field::NFPROTO, 10).with(Field::L4PROTO, 58);
+    for (kind, mark) in [(129, 0), (130, 1), (135, 1), (136, 1), (137, 0), (143, 1), (151, 1), (153, 0)] {
+        let (_, packet) = build.outcome(Hook::Prerouting, &icmp.clone().with(Field::ICMP_TYPE, kind));
+        assert_eq!(packet.get(Field::MARK), mark, "type {kind}");
+    }
+    let ipv4 = Point::default().with(Field::L4PROTO, 58).with(Field::ICMP_TYPE, 135);
+    assert_eq!(build.outcome(Hook::Prerouting, &ipv4).1.get(Field::MARK), 0);
+}
+
+#[test]
+fn a_redirect_within_a_link_ends_at_an_unknown_address() {
+    let mut build = Build::new();
+    let unknown = build.atoms.choice("", "address", "redirect", Purity::Pure, (100, 200));
+    let rule = Statement::Nat(Box::new(Nat {
+        direction: NatDirection::Destination,
+        address: NatAddress::ThisHost,
+        port: None,
+        nfproto: None,
+        unknown_address: Some(unknown),
+    }));
+    build.base(ChainType::Nat, Hook::Prerouting, -100, Policy::Accept, vec![vec![rule]]);
+    let lan = InterfaceName::new("lan").unwrap().0;
+    let here = Point::default().with(Field::IIFNAME, lan).with(unknown, 150);
+    assert_eq!(build.outcome(Hook::Prerouting, &here).1.get(Field::DADDR), 0x0a00_0001);
+    let link = here.with(Field::NFPROTO, 10).with(Field::DADDR, 0xfe80 << 112 | 1);
+    assert_eq!(build.outcome(Hook::Prerouting, &link).1.get(Field::DADDR), 150);
+}
+
+#[test]
 fn notrack_counts_only_before_conntrack() {
     for (priority, state) in [(-300, ct_state::UNTRACKED), (0, ct_state::NEW)] {
         let mut build = Build::new();
@@ -365,7 +398,8 @@ fn an_unknown_address_is_the_choice_of_the_question() {
 fn values_are_mixed_bit_by_bit() {
     let mut build = Build::new();
     let netmap = Value::Mix { terms: Box::new([(Field::DADDR, 0xff)]), xor: Box::new(0x0a00_0000) };
-    let mark = Value::Mix { terms: Box::new([(Field::MARK, 0xf0), (Field::CT_MARK, 0x0f)]), xor: Box::new(0x100) };
+    let mark =
+        Value::Mix { terms: Box::new([(Field::MARK, 0xf0), (Field::CT_MARK, 0x0f)]), xor: Box::new(0x100) };
     let rules = vec![
         vec![Statement::Assign { field: Field::MARK, value: mark }],
         vec![Statement::Assign { field: Field::DADDR, value: netmap }],
