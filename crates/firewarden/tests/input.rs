@@ -147,3 +147,75 @@ fn usage() {
     folder.run(&["chek", "a"]).expect(2, &["check"]);
     folder.run(&["check", "a", "--format", "xml"]).expect(2, &["human"]);
 }
+
+#[test]
+fn packets_that_are_none() {
+    let folder = Folder::with(&[("a.nft", "table ip t {\n}\n")]);
+    for (packet, place, words) in [
+        ("", "<packet>:1:1", "the packet ends where a protocol should follow"),
+        ("nonsense", "<packet>:1:1", "`nonsense` is not a protocol"),
+        ("tcp 1.2.3.4 ->", "<packet>:1:15", "the destination address should follow"),
+        ("tcp 1.2.3.4:99999 -> 10.0.0.1:1", "<packet>:1:5", "`99999` is not a port"),
+        ("tcp 1.2.3.4:1 -> [::1]:2", "<packet>:1:5", "two address families"),
+        ("tcp 1.2.3.4:1 -> 10.0.0.1:2 ct nwe", "<packet>:1:32", "`nwe` is not a connection state"),
+    ] {
+        folder.run(&["trace", packet, "a.nft"]).expect(2, &[place, words, "help"]);
+    }
+}
+
+#[test]
+fn intents_that_are_none() {
+    let folder = Folder::with(&[("a.nft", "table ip t {\n}\n")]);
+    for (intent, place, words) in [
+        ("", "--allow:1:1", "expected a source"),
+        ("x", "--allow:1:2", "expected `->`"),
+        ("any -> 10.0.0.1 tcp/99999", "--allow:1:17", "`99999` is not a port"),
+        ("any -> 10.0.0.1/40", "--allow:1:8", "`/40` is not a prefix length"),
+        ("any -> 10.0.0.1 tcp/90-80", "--allow:1:17", "did you mean `tcp/80-90`?"),
+        ("1:2:3:4:5:6:7:8:9 -> 10.0.0.1", "--allow:1:1", "is not an IP address"),
+    ] {
+        folder.run(&["check", "a.nft", "--allow", intent]).expect(2, &[place, words, "help"]);
+    }
+}
+
+#[test]
+fn a_stack_file_with_thousands_of_mistakes() {
+    let mut text = "hosts:\n  a: { rules: a.nft, address: 10.0.0.1 }\nintents:\n".to_owned();
+    for _ in 0..3000 {
+        text.push_str("  - allow: any -> a tcp/1\n    bogus: 1\n");
+    }
+    let folder = Folder::with(&[("firewarden.yaml", &text), ("a.nft", "table ip t {\n}\n")]);
+    let run = folder.run(&["check", ".", "--format", "concise"]);
+    run.expect(2, &["firewarden.yaml:5:5", "2000 more about the stack file are not shown"]);
+    assert_eq!(run.all().matches("`bogus`").count(), 1000);
+}
+
+#[test]
+fn marks_line_ends_and_bytes() {
+    let folder = Folder::with(&[]);
+    folder.write("crlf.nft", b"table ip t {\r\n}\r\n");
+    check(&folder, "crlf.nft").expect(2, &["crlf.nft:1:13", "dos2unix"]);
+    folder.write("bom.rules", b"\xef\xbb\xbf*filter\r\n:INPUT DROP [0:0]\r\nCOMMIT\r\n");
+    check(&folder, "bom.rules").expect(1, &["bom.rules:2:"]);
+    folder.write("nul.nft", b"table ip t {\n\tchain c {\n\t\tcounter \x00 accept\n\t}\n}\n");
+    check(&folder, "nul.nft").expect(2, &["`nul.nft` is binary data"]);
+    folder.write("latin.nft", b"table ip t {\n\tchain c {\n\t\taccept comment \"caf\xe9\"\n\t}\n}\n");
+    check(&folder, "latin.nft").expect(0, &["latin.nft:3:22", "is not UTF-8"]);
+    folder.write("loop.nft", b"table ip t {\n chain b { jump c; }\n chain c { goto b; }\n}\n");
+    check(&folder, "loop.nft").expect(2, &["loop.nft:3:12", "jumps form a loop", "remove one of the jumps"]);
+}
+
+#[test]
+fn a_trace_without_the_interface_it_leaves_by_says_so() {
+    let text = "table ip t {
+\tchain f { type filter hook forward priority 0; policy drop; oifname \"lan\" accept; }
+\tchain p { type nat hook prerouting priority dstnat; dnat to 10.0.0.9; }
+}
+";
+    let folder = Folder::with(&[("a.nft", text)]);
+    let trace = |packet: &str| folder.run(&["trace", packet, "a.nft"]);
+    trace("tcp 8.8.8.8:40000 -> 10.0.0.1:80 in wan ct new").expect(0, &["name it in the packet", "dropped"]);
+    let named = trace("tcp 8.8.8.8:40000 -> 10.0.0.1:80 in wan out lan ct new");
+    named.expect(0, &["accepted"]);
+    assert!(!named.all().contains("name it in the packet"), "{}", named.all());
+}

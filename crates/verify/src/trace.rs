@@ -11,7 +11,7 @@ use firewarden_network::{Host, HostId};
 use firewarden_packet::{AtomTable, Field, PacketBox, Point, fib_type, text};
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::interpreter::{Event, Interpreter, Outcome, Walk, What};
-use firewarden_ruleset::ir::{Hook, Policy};
+use firewarden_ruleset::ir::{Hook, Policy, Ruleset, Statement, Test};
 
 /// The way of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub struct Traced {
     /// What was taken for granted of constructs that aren't interpreted and that matter: `limit rate 5/second does not
     /// match`. Say otherwise with `where` in the packet's text.
     pub given: Vec<String>,
+    /// The packet was passed on by an interface that nobody named, and rules ask for it: `out` in the packet's text names
+    /// it.
+    pub out_unknown: bool,
 }
 
 /// Rules looked at in one trace, at most.
@@ -57,6 +60,7 @@ pub fn trace(
         happenings: Vec::new(),
         budget: STEPS,
         disagrees: None,
+        leaves_unnamed: false,
     };
     let ending = tracer.run(packet);
     if let Some((hook, engine)) = tracer.disagrees {
@@ -67,6 +71,7 @@ pub fn trace(
             interpreter: format!("{ending:?}"),
         }));
     }
+    let unnamed = tracer.leaves_unnamed && names_outputs(&host.ruleset);
     let region = tracer.flow.map(|flow| flow.region().clone());
     let trip = Trip::made(ending.unwrap_or(Ending::Left), tracer.happenings, tracer.walk.now);
     let decides = deciding(&trip);
@@ -81,7 +86,16 @@ pub fn trace(
         accepted,
         steps: steps(&trip, std::slice::from_ref(host), sources, decides),
         given: region.map(|region| given(&region, packet, atoms)).unwrap_or_default(),
+        out_unknown: unnamed,
     })
+}
+
+/// Whether rules ask for the interface that a packet leaves by.
+fn names_outputs(ruleset: &Ruleset) -> bool {
+    let mut statements =
+        ruleset.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+    statements
+        .any(|statement| matches!(statement, Statement::Test(Test::Range { field: Field::OIFNAME, .. })))
 }
 
 /// Follows a packet from host to host, by the links that a stack file declares. The hosts must be complete (see
@@ -106,6 +120,7 @@ pub fn trace_stack(
         accepted: matches!(trip.ending, Ending::Delivered(_) | Ending::Left),
         steps: steps(&trip, hosts, sources, decides),
         given: Vec::new(),
+        out_unknown: false,
     }
 }
 
@@ -197,6 +212,8 @@ struct Tracer<'t> {
     happenings: Vec<Happening>,
     budget: u64,
     disagrees: Option<(Hook, Fate)>,
+    /// It was passed on, and nobody said by which interface.
+    leaves_unnamed: bool,
 }
 
 impl Tracer<'_> {
@@ -224,6 +241,7 @@ impl Tracer<'_> {
         }
         self.put(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
         self.put(Field::OIFNAME, output);
+        self.leaves_unnamed = output == 0;
         self.hooks(&[Hook::Forward, Hook::Postrouting, Hook::Egress])
     }
 

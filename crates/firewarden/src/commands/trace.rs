@@ -42,6 +42,12 @@ pub fn run(options: &Trace, color: Color) -> Result<ExitCode, Stopped> {
         }
         (None, None) => return Ok(ExitCode::SUCCESS),
     };
+    if traced.out_unknown {
+        let note =
+            "the packet is passed on, and rules ask by which interface: none was named, so they don't match";
+        let note = Diagnostic::note("no-output", note).help("name it in the packet, such as `out eth1`");
+        output::complain(&[note], &files.sources, color);
+    }
     output::print(&show::render(&traced, &files.sources, options.format, color.style()))?;
     Ok(ExitCode::SUCCESS)
 }

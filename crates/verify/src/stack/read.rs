@@ -33,13 +33,13 @@ pub fn read_stack(file: FileId, text: &str) -> (StackFile, Vec<Diagnostic>) {
                 .at(Span::new(file, 0, 0), "")
                 .help("declare at least one host and one intent"),
         );
-        return (StackFile::default(), values.diagnostics);
+        return (StackFile::default(), values.finish());
     }
     let mut reader = Reader { values, stack: StackFile::default(), names: BTreeMap::new() };
     if let Some(fields) = reader.values.fields(&root, "the stack file", &STACK_KEYS) {
         reader.stack(&fields);
     }
-    (reader.stack, reader.values.diagnostics)
+    (reader.stack, reader.values.finish())
 }
 
 struct Reader {
@@ -132,7 +132,7 @@ impl Reader {
             published: Vec::new(),
             tcp_loose: true,
         };
-        let said_before = self.values.diagnostics.len();
+        let said_before = self.values.reported();
         let Some(fields) = self.values.fields(node, "a host", &HOST_KEYS) else { return host };
         if let Some(node) = fields.get("rules") {
             host.rules = self
@@ -165,7 +165,7 @@ impl Reader {
                 }
             }
         }
-        if host.addresses.is_empty() && self.values.diagnostics.len() == said_before {
+        if host.addresses.is_empty() && self.values.reported() == said_before {
             self.values.report(
                 Diagnostic::error(
                     "stack-host-address",

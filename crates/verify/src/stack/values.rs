@@ -4,12 +4,19 @@ use super::yaml::{Data, Node, Scalar};
 use crate::address::shorten;
 use crate::located::Located;
 use crate::suggest::nearest;
-use firewarden_diagnostic::{Diagnostic, Span};
+use firewarden_diagnostic::{Diagnostic, Severity, Span};
+
+/// The most diagnostics of one stack file; one more says that there are others.
+const MOST_DIAGNOSTICS: usize = 1000;
 
 /// Collects what is wrong.
 #[derive(Default)]
 pub(super) struct Values {
-    pub diagnostics: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
+    /// Those that aren't kept.
+    more: usize,
+    /// An error is among them.
+    hidden_error: bool,
 }
 
 /// A map whose keys are known by name. Keys are unique (the YAML module sees to it).
@@ -36,7 +43,30 @@ impl<'a> Fields<'a> {
 
 impl Values {
     pub fn report(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        if self.diagnostics.len() < MOST_DIAGNOSTICS {
+            self.diagnostics.push(diagnostic);
+            return;
+        }
+        self.more += 1;
+        self.hidden_error |= diagnostic.severity == Severity::Error;
+    }
+
+    /// How often something was reported.
+    pub fn reported(&self) -> usize {
+        self.diagnostics.len() + self.more
+    }
+
+    /// Everything reported, or the first of it and how much more there is.
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        if self.more > 0 {
+            let severity = if self.hidden_error { Severity::Error } else { Severity::Note };
+            let message = format!("{} more about the stack file are not shown", self.more);
+            self.diagnostics.push(
+                Diagnostic::new(severity, "more-diagnostics", message)
+                    .help("correct those that are shown, then check again"),
+            );
+        }
+        self.diagnostics
     }
 
     /// "expected X, found Y".
