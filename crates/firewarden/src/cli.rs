@@ -121,7 +121,7 @@ pub struct Exposed {
 /// Follow one packet, rule by rule.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-firewarden trace \"tcp 198.51.100.7:40000 -> 203.0.113.1:443 in wan ct new\" examples/webstack/edge.nft\n  \
+firewarden trace \"tcp 198.51.100.7:40000 -> 203.0.113.1:443 in wan out lan ct new\" examples/webstack/edge.nft\n  \
 firewarden trace \"udp [2001:db8::7]:40000 -> [2001:db8::1]:53\" - < rules.nft\n\n\
 The packet of any finding can be given as it was printed.")]
 pub struct Trace {
