@@ -164,7 +164,7 @@ fn contents(ruleset: &Ruleset, host: &str) -> String {
 }
 
 /// Today in UTC as `2026-11-21`; `None` where the clock is before 1970.
-fn today() -> Option<String> {
+pub fn today() -> Option<String> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(date(seconds / 86_400))
 }

@@ -2,12 +2,15 @@
 
 use super::Stopped;
 use crate::cli::Input;
+use crate::load::snapshot::{self, Captured};
 use crate::load::{self, Files, RulesetFile, Subject};
-use firewarden_diagnostic::{Diagnostic, FileId};
+use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use firewarden_network::{Address, Host, Interface};
 use firewarden_packet::{AtomTable, InterfaceName};
 use firewarden_ruleset::ir::Ruleset;
+use firewarden_verify::Located;
 use firewarden_verify::stack::{self, StackFile, read_stack};
+use std::mem::ManuallyDrop;
 use std::net::IpAddr;
 
 /// What people call a host that they gave no name.
@@ -22,7 +25,8 @@ pub struct Loaded {
     /// The stack file, where there is one.
     pub stack: Option<StackFile>,
     /// The hosts, in the order of the stack file; a single one where there is none.
-    pub hosts: Vec<Host>,
+    /// They live as long as the program: taking millions of rules apart at the end would only cost time.
+    pub hosts: ManuallyDrop<Vec<Host>>,
     /// The files of each host.
     pub inputs: Vec<Vec<RulesetFile>>,
 }
@@ -38,21 +42,114 @@ pub fn load(input: &Input) -> Result<Loaded, Stopped> {
             let name = input.host.as_deref().unwrap_or(BARE_HOST);
             let ruleset = load::ruleset(name, &rulesets, &mut files, &mut atoms);
             let host = Host { name: name.to_owned(), ruleset, forwards: true, ..Host::default() };
-            Ok(Loaded { files, atoms, stack: None, hosts: vec![host], inputs: vec![rulesets] })
+            Ok(Loaded {
+                files,
+                atoms,
+                stack: None,
+                hosts: ManuallyDrop::new(vec![host]),
+                inputs: vec![rulesets],
+            })
         }
         Subject::Stack(file) => {
-            let (stack, found) = read_stack(file, files.text(file));
+            let (mut stack, found) = read_stack(file, files.text(file));
             files.diagnostics.extend(found);
             let (mut hosts, mut inputs) = (Vec::new(), Vec::new());
-            for declared in &stack.hosts {
-                let rulesets = rulesets_of(declared, file, &mut files);
+            for declared in &mut stack.hosts {
+                let captured = snapshot_of(declared, file, &mut files);
+                let mut rulesets = rulesets_of(declared, file, &mut files);
+                if let Some(captured) = captured.as_ref().filter(|_| declared.rules.is_empty()) {
+                    rulesets.clone_from(&captured.rulesets);
+                }
                 let ruleset = load::ruleset(&declared.name.value, &rulesets, &mut files, &mut atoms);
-                hosts.push(host_of(declared, ruleset));
+                hosts.push(match captured {
+                    Some(captured) => completed(declared, captured, ruleset),
+                    None => host_of(declared, ruleset),
+                });
                 inputs.push(rulesets);
             }
-            Ok(Loaded { files, atoms, stack: Some(stack), hosts, inputs })
+            Ok(Loaded { files, atoms, stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs })
+        }
+        Subject::Snapshots(folders) => {
+            let (mut stack, mut hosts, mut inputs) = (StackFile::default(), Vec::new(), Vec::new());
+            for folder in folders {
+                let captured = snapshot::read(&folder, &mut files)?;
+                let name = captured.host.name.clone();
+                if stack.host(&name).is_some() {
+                    let twice = Diagnostic::error("snapshot-twice", format!("two snapshots are of `{name}`"));
+                    return Err(Stopped {
+                        diagnostics: vec![
+                            twice.help("give them apart, or capture one under another `--host`"),
+                        ],
+                        sources: files.sources,
+                    });
+                }
+                let mut declared = stack::Host {
+                    name: Located::new(name.clone(), Span::new(captured.manifest, 0, 0)),
+                    rules: Vec::new(),
+                    snapshot: None,
+                    addresses: Vec::new(),
+                    interfaces: Vec::new(),
+                    published: Vec::new(),
+                    tcp_loose: true,
+                };
+                let rulesets = captured.rulesets.clone();
+                let ruleset = load::ruleset(&name, &rulesets, &mut files, &mut atoms);
+                hosts.push(completed(&mut declared, captured, ruleset));
+                stack.hosts.push(declared);
+                inputs.push(rulesets);
+            }
+            Ok(Loaded { files, atoms, stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs })
         }
     }
+}
+
+/// The snapshot that a stack file names for a host. `None` where there is none, or after saying what is wrong with it.
+fn snapshot_of(declared: &stack::Host, file: FileId, files: &mut Files) -> Option<Captured> {
+    let named = declared.snapshot.as_ref()?;
+    let folder = files.folder(file).join(&named.value);
+    match snapshot::read(&folder, files) {
+        Ok(captured) => Some(captured),
+        Err(problem) => {
+            files.diagnostics.push(problem.at(named.span, "named here"));
+            None
+        }
+    }
+}
+
+/// A captured host. What is declared of it counts more: its rules and interfaces take the place of the captured ones, its
+/// addresses are added. The declaration gets the captured addresses, so that intents know them.
+fn completed(declared: &mut stack::Host, captured: Captured, ruleset: Ruleset) -> Host {
+    let mut host = captured.host;
+    host.name.clone_from(&declared.name.value);
+    host.ruleset = ruleset;
+    let own = host_of(declared, Ruleset::default());
+    if !own.interfaces.is_empty() {
+        host.interfaces = own.interfaces;
+    }
+    host.addresses.extend(own.addresses);
+    declared.tcp_loose &= captured.tcp_loose;
+    let at = declared.snapshot.as_ref().map_or(declared.name.span, |named| named.span);
+    for nfproto in [2, 10] {
+        // What every link has, and whole ranges that are taken in, are no addresses to speak of in an intent.
+        let single = host
+            .own(nfproto)
+            .ranges()
+            .iter()
+            .filter(|(low, high)| high - low < 256)
+            .copied()
+            .collect::<Vec<_>>();
+        for value in single.into_iter().flat_map(|(low, high)| low..=high) {
+            let address = match nfproto {
+                2 => IpAddr::V4(u32::try_from(value).unwrap_or_default().into()),
+                _ => IpAddr::V6(value.into()),
+            };
+            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if !link_local && declared.addresses.iter().all(|known| known.value != address) {
+                declared.addresses.push(Located::new(address, at));
+            }
+        }
+    }
+    host
 }
 
 impl Loaded {

@@ -1,4 +1,4 @@
-//! From paths to rulesets: reading, recognising formats, and putting the files of one host together.
+//! From paths to rulesets and facts: reading, recognising formats, and putting the files of one host together.
 
 mod detect;
 mod files;
@@ -6,6 +6,7 @@ mod glob;
 mod host;
 mod read;
 pub mod sections;
+pub mod snapshot;
 
 pub use detect::Format;
 pub use files::Files;
@@ -24,6 +25,8 @@ pub enum Subject {
     Stack(FileId),
     /// The rulesets of one host.
     Rulesets(Vec<RulesetFile>),
+    /// Folders that `firewarden capture` has written, one for each host.
+    Snapshots(Vec<PathBuf>),
 }
 
 /// A file with rules, not parsed yet.
@@ -41,10 +44,19 @@ pub fn subject(paths: &[PathBuf], files: &mut Files) -> Result<Subject, Diagnost
         && only.is_dir()
     {
         let stack = only.join(STACK_FILE);
-        if !stack.exists() {
-            return Err(no_stack_file(only));
+        if stack.exists() {
+            return Ok(Subject::Stack(files.open(&stack)?));
         }
-        return Ok(Subject::Stack(files.open(&stack)?));
+        let several = snapshot::snapshots_in(only);
+        if !snapshot::is_snapshot(only) && !several.is_empty() {
+            return Ok(Subject::Snapshots(several));
+        }
+    }
+    if !paths.is_empty() && paths.iter().all(|path| snapshot::is_snapshot(path)) {
+        return Ok(Subject::Snapshots(paths.to_vec()));
+    }
+    if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
+        return Err(no_stack_file(folder));
     }
     let mut rulesets = Vec::new();
     for path in paths {

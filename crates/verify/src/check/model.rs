@@ -34,6 +34,7 @@ pub fn single_host_stack(name: &str, intents: &[DeclaredIntent]) -> StackFile {
     let host = stack::Host {
         name: Located::new(name.to_owned(), firewarden_diagnostic::Span::default()),
         rules: Vec::new(),
+        snapshot: None,
         addresses,
         interfaces: Vec::new(),
         published: Vec::new(),

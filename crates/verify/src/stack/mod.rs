@@ -10,7 +10,7 @@ mod values;
 mod yaml;
 
 pub use model::{
-    Assumption, DeclaredIntent, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,
+    Assumption, DeclaredIntent, Exception, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,
 };
 pub use read::read_stack;
 pub use schema::stack_schema;

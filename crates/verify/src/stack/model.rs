@@ -20,6 +20,27 @@ pub struct StackFile {
     pub assumptions: Vec<Assumption>,
     /// Files that are recorded and reviewed along, without meaning here.
     pub tracked: Vec<Located<String>>,
+    /// Findings of the audit that are known and accepted.
+    pub exceptions: Vec<Exception>,
+}
+
+/// A finding of the audit that somebody accepts, with a reason.
+#[derive(Clone, Debug)]
+pub struct Exception {
+    /// The id of the check, such as `open-management`.
+    pub id: Located<String>,
+    /// A part of the rule's text, or of table and chain (`inet filter input`); any place where it is `None`.
+    pub place: Option<Located<String>>,
+    /// Only on this host; on all where it is `None`.
+    pub host: Option<Located<String>>,
+    /// Why it is accepted.
+    pub reason: Located<String>,
+    /// Who answers for it.
+    pub owner: Option<Located<String>>,
+    /// The last day on which it is accepted, as `2027-03-31`.
+    pub expires: Option<Located<String>>,
+    /// The whole entry.
+    pub span: Span,
 }
 
 impl StackFile {
@@ -46,6 +67,8 @@ pub struct Host {
     pub name: Located<String>,
     /// Files with its rules, relative to the stack file; empty where nothing filters.
     pub rules: Vec<Located<String>>,
+    /// A folder that `firewarden capture` has written, relative to the stack file: what isn't declared is taken from it.
+    pub snapshot: Option<Located<String>>,
     /// Its addresses, those of interfaces included, without repetition.
     pub addresses: Vec<Located<IpAddr>>,
     /// Its interfaces; empty where the topology isn't told.

@@ -1,7 +1,7 @@
 //! The stack file from YAML.
 
 use super::model::{
-    Assumption, DeclaredIntent, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,
+    Assumption, DeclaredIntent, Exception, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,
 };
 use super::values::{Fields, Values};
 use super::yaml::{self, Data, Node, Scalar};
@@ -12,8 +12,12 @@ use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-pub(super) const STACK_KEYS: [&str; 6] = ["hosts", "groups", "services", "intents", "assume", "tracked"];
-pub(super) const HOST_KEYS: [&str; 5] = ["rules", "address", "interfaces", "published", "tcp_loose"];
+pub(super) const STACK_KEYS: [&str; 7] =
+    ["hosts", "groups", "services", "intents", "assume", "tracked", "audit"];
+pub(super) const AUDIT_KEYS: [&str; 1] = ["ignore"];
+pub(super) const EXCEPTION_KEYS: [&str; 6] = ["id", "where", "host", "reason", "owner", "expires"];
+pub(super) const HOST_KEYS: [&str; 6] =
+    ["rules", "snapshot", "address", "interfaces", "published", "tcp_loose"];
 pub(super) const INTERFACE_KEYS: [&str; 2] = ["address", "uplink"];
 pub(super) const INTENT_KEYS: [&str; 11] =
     ["allow", "deny", "only", "name", "owner", "because", "via", "except", "in", "probe", "assume"];
@@ -79,6 +83,9 @@ impl Reader {
             self.stack.tracked =
                 self.values.scalars(node, "`tracked`", "a list of files").into_iter().map(located).collect();
         }
+        if let Some(node) = fields.get("audit") {
+            self.stack.exceptions = self.exceptions(node);
+        }
         if let Some(node) = fields.get("intents") {
             for item in self.values.list(node, "`intents`", "a list of intents") {
                 if let Some(intent) = self.intent(item) {
@@ -127,6 +134,7 @@ impl Reader {
         let mut host = Host {
             name: located(name),
             rules: Vec::new(),
+            snapshot: None,
             addresses: Vec::new(),
             interfaces: Vec::new(),
             published: Vec::new(),
@@ -142,6 +150,10 @@ impl Reader {
                 .map(located)
                 .collect();
         }
+        host.snapshot = fields
+            .get("snapshot")
+            .and_then(|node| self.values.scalar(node, "`snapshot`", "a folder"))
+            .map(located);
         if let Some(node) = fields.get("address") {
             host.addresses = self.addresses(node, "`address`");
         }
@@ -165,14 +177,14 @@ impl Reader {
                 }
             }
         }
-        if host.addresses.is_empty() && self.values.reported() == said_before {
+        if host.addresses.is_empty() && host.snapshot.is_none() && self.values.reported() == said_before {
             self.values.report(
                 Diagnostic::error(
                     "stack-host-address",
                     format!("host `{}` has no address", shorten(&name.text)),
                 )
                 .at(name.span, "")
-                .help("give it an `address`, or `interfaces` with addresses"),
+                .help("give it an `address`, `interfaces` with addresses, or a `snapshot`"),
             );
         }
         host
@@ -334,6 +346,47 @@ impl Reader {
             }
         }
         assumptions
+    }
+
+    fn exceptions(&mut self, node: &Node) -> Vec<Exception> {
+        let mut exceptions = Vec::new();
+        let Some(fields) = self.values.fields(node, "`audit`", &AUDIT_KEYS) else { return exceptions };
+        let Some(list) = fields.get("ignore") else { return exceptions };
+        for item in self.values.list(list, "`ignore`", "a list of exceptions") {
+            let Some(fields) = self.values.fields(item, "an exception", &EXCEPTION_KEYS) else { continue };
+            let id = self.values.text(&fields, "id");
+            let reason = self.values.text(&fields, "reason").filter(|reason| !reason.value.trim().is_empty());
+            for (key, missing) in [("id", id.is_none()), ("reason", reason.is_none())] {
+                if missing {
+                    self.values.report(
+                        Diagnostic::error("stack-missing-key", format!("an exception needs `{key}`"))
+                            .at(item.span, "")
+                            .help("write it as `{ id: open-management, where: tcp dport 22, reason: bastion, expires: 2027-03-31 }`"),
+                    );
+                }
+            }
+            let expires = self.values.text(&fields, "expires");
+            if let Some(date) = expires.as_ref().filter(|date| !is_date(&date.value)) {
+                self.values.report(
+                    Diagnostic::error("stack-date", format!("`{}` is not a date", shorten(&date.value)))
+                        .at(date.span, "")
+                        .help("write it as year, month and day: `2027-03-31`"),
+                );
+                continue;
+            }
+            if let (Some(id), Some(reason)) = (id, reason) {
+                exceptions.push(Exception {
+                    id,
+                    place: self.values.text(&fields, "where"),
+                    host: self.values.text(&fields, "host"),
+                    reason,
+                    owner: self.values.text(&fields, "owner"),
+                    expires,
+                    span: item.span,
+                });
+            }
+        }
+        exceptions
     }
 
     fn intent(&mut self, node: &Node) -> Option<DeclaredIntent> {

@@ -30,6 +30,37 @@ struct Stack {
     assume: Vec<Assumption>,
     /// Files that are recorded and reviewed along, without meaning here.
     tracked: Option<OneOrMany>,
+    /// What `firewarden audit` is told.
+    audit: Option<Audit>,
+}
+
+/// What `firewarden audit` is told.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape counts, the reader has spans")]
+struct Audit {
+    /// Findings that are known and accepted.
+    #[schemars(default)]
+    ignore: Vec<Exception>,
+}
+
+/// A finding that somebody accepts.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape counts, the reader has spans")]
+struct Exception {
+    /// The id of the check, such as `open-management`.
+    id: String,
+    /// A part of the rule's text, or of table and chain such as `inet filter input`. Any place if not given.
+    r#where: Option<String>,
+    /// Only on this host.
+    host: Option<String>,
+    /// Why it is accepted.
+    reason: String,
+    /// Who answers for it.
+    owner: Option<String>,
+    /// The last day on which it is accepted, such as `2027-03-31`.
+    expires: Option<String>,
 }
 
 /// One text or a list of texts.
@@ -43,13 +74,15 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// A machine, or several that share rules. It needs an address: in `address` or in `interfaces`.
+/// A machine, or several that share rules. It needs an address: in `address`, in `interfaces`, or in a `snapshot`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape counts, the reader has spans")]
 struct Host {
     /// Files with its rules (nft text or JSON, iptables-save), relative to this file. Without rules nothing filters.
     rules: Option<OneOrMany>,
+    /// A folder that `firewarden capture` has written, relative to this file: what isn't declared here is taken from it.
+    snapshot: Option<String>,
     /// Its addresses.
     address: Option<OneOrMany>,
     /// Its interfaces by name. A host with two or more of them forwards.
