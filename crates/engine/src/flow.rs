@@ -74,12 +74,12 @@ impl Origin {
     }
 
     /// True where it is the same for every packet of the question.
-    pub(crate) fn is_constant(&self) -> bool {
+    pub fn is_constant(&self) -> bool {
         matches!(self.expr, Expr::Const(_))
     }
 
     /// True where the two surely differ at every packet: the same field of the question, shifted differently.
-    pub(crate) fn always_differs(&self, other: &Origin) -> bool {
+    pub fn always_differs(&self, other: &Origin) -> bool {
         match (&self.expr, &other.expr) {
             (Expr::Shift { of, add }, Expr::Shift { of: other_of, add: other_add }) => {
                 of == other_of && add != other_add

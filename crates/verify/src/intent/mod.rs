@@ -22,6 +22,7 @@ mod special;
 
 pub use conflict::conflicts;
 pub use parse::{is_name, parse_intent};
+pub(crate) use protocols::protocol_name;
 pub(crate) use parse::{RESERVED, parse_peer, parse_service};
 pub use questions::{Claim, Origin, Question, Target, questions};
 pub use resolve::{Addresses, Endpoint, Names, Resolved, resolve};

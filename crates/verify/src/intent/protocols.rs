@@ -90,3 +90,8 @@ pub(super) fn opening_types(protocol: u8) -> &'static [u8] {
         _ => &[128, 139],
     }
 }
+
+/// The name that intents use for a protocol.
+pub(crate) fn protocol_name(number: u128) -> Option<&'static str> {
+    PROTOCOLS.iter().find(|(_, known)| u128::from(*known) == number).map(|(name, _)| *name)
+}

@@ -1,0 +1,411 @@
+//! Peels the packets that may fare differently with both rulesets at once.
+
+use super::changed::{Questions, Way, limited};
+use super::cross::{Crossed, Crossing, Direction, Ending};
+use firewarden_engine::{Detail, Flow, Origin, OutOfBudget, Step, StepKind};
+use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, InterfaceName, PacketBox, Point};
+use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset};
+use std::collections::BTreeMap;
+
+/// What limits a comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct DiffOptions {
+    /// Rules looked at for one host, at most.
+    pub steps: u64,
+    /// Sets of packets compared for one host, at most.
+    pub regions: u64,
+    /// Sets of packets into which one difference is split by the rules that decide, at most; beyond, the rules of its
+    /// first packet stand for all of it.
+    pub split: usize,
+}
+
+impl Default for DiffOptions {
+    fn default() -> DiffOptions {
+        DiffOptions { steps: 200_000_000, regions: 400_000, split: 256 }
+    }
+}
+
+/// How the fate of packets changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// They passed before.
+    Blocked,
+    /// They didn't pass before.
+    Allowed,
+    /// They passed and pass, with another value in this field, or to another place (`None`).
+    Rewritten(Option<Field>),
+    /// They were and are refused, but dropped instead of rejected, or the reverse.
+    RefusedOtherwise,
+}
+
+/// The rule that decides about packets, on one side of the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decider {
+    /// The hook.
+    pub hook: Hook,
+    /// The rule; its index is the number of the chain's rules where the policy decides.
+    pub rule: RuleRef,
+}
+
+/// Packets whose fate changes alike, by the same rules.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What becomes of them.
+    pub effect: Effect,
+    /// Where they were going.
+    pub direction: Direction,
+    /// How their way ended before, and ends after.
+    pub endings: (Ending, Ending),
+    /// The rules that decided before, and decide after; `None` where no rule had a say.
+    pub deciders: (Option<Decider>, Option<Decider>),
+    /// One of them, as it came.
+    pub witness: Point,
+    /// The witness as it left, before and after.
+    pub results: (Point, Point),
+    /// All of them: boxes that don't overlap, in the packet as it came.
+    pub packets: Vec<PacketBox>,
+}
+
+/// What differs on one host.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// In the order in which they were found.
+    pub changes: Vec<Change>,
+    /// Packets that weren't compared, because a limit ended. Empty when the answer is complete.
+    pub undecided: Vec<PacketBox>,
+    /// How many sets of packets were compared.
+    pub regions: u64,
+    /// A difference that only the engine sees: the packet and what each side says. A mistake in Firewarden.
+    pub unconfirmed: Option<String>,
+}
+
+/// What changes are put together by.
+type Group = (Effect, Direction, Option<Decider>, Option<Decider>, bool);
+
+pub(super) struct Comparison<'c> {
+    pub before: &'c Crossed<'c>,
+    pub after: &'c Crossed<'c>,
+    pub atoms: &'c AtomTable,
+    pub options: DiffOptions,
+    /// Rules that may still be looked at.
+    pub budget: u64,
+    pub found: Compared,
+    pub groups: BTreeMap<Group, usize>,
+}
+
+/// Both sides of one region.
+struct Met {
+    region: PacketBox,
+    point: Point,
+    before: Crossing,
+    after: Crossing,
+    results: (Point, Point),
+    effect: Option<Effect>,
+}
+
+impl Comparison<'_> {
+    /// Compares all packets of the questions. Each region costs two runs through the hooks.
+    pub fn run(&mut self, questions: Questions) {
+        for ((way, nfproto), boxes) in questions {
+            let mut asked: Vec<PacketBox> = Vec::new();
+            for packets in limited(boxes, self.atoms) {
+                for universe in self.universe(way, nfproto) {
+                    let Some(packets) = universe.intersect(&packets) else { continue };
+                    let mut pieces = vec![packets.clone()];
+                    for known in asked.iter().filter(|known| known.overlaps(&packets)) {
+                        pieces = pieces.iter().flat_map(|piece| piece.subtract(known, self.atoms)).collect();
+                    }
+                    self.peel(way, pieces);
+                    asked.push(packets);
+                }
+            }
+        }
+    }
+
+    /// The packets that there can be.
+    fn universe(&self, way: Way, nfproto: u128) -> Vec<PacketBox> {
+        let mut packets = PacketBox::all().with_value(Field::NFPROTO, nfproto);
+        if nfproto == 2 {
+            for field in [Field::SADDR, Field::DADDR, Field::CT_ORIGINAL_SADDR, Field::CT_ORIGINAL_DADDR] {
+                packets.set(field, Dim::Range(0, u128::from(u32::MAX)));
+            }
+        }
+        match way {
+            Way::Arriving => packets.set(Field::IIFNAME, Dim::Range(1, u128::MAX)),
+            Way::Leaving => {
+                packets.set(Field::IIFNAME, Dim::Range(0, 0));
+                packets.set(Field::OIFNAME, Dim::Range(1, u128::MAX));
+            }
+        }
+        let own = self.after.host.own(nfproto).union(&self.before.host.own(nfproto));
+        if way == Way::Arriving || !self.after.known || own.is_empty() {
+            return vec![packets];
+        }
+        let sources = own.ranges().iter();
+        sources.map(|(low, high)| packets.clone().with(Field::SADDR, Dim::Range(*low, *high))).collect()
+    }
+
+    fn peel(&mut self, way: Way, pieces: Vec<PacketBox>) {
+        let mut pieces = pieces;
+        while let Some(piece) = pieces.pop() {
+            if self.found.unconfirmed.is_some() {
+                return;
+            }
+            if self.found.regions >= self.options.regions {
+                self.found.undecided.push(piece);
+                continue;
+            }
+            self.found.regions += 1;
+            match self.meet(way, &piece, Detail::Verdict) {
+                Ok(met) => {
+                    let region = met.region.clone();
+                    if met.effect.is_some() {
+                        self.split(way, met);
+                    }
+                    pieces.extend(piece.subtract(&region, self.atoms));
+                }
+                Err(OutOfBudget) => self.found.undecided.push(piece),
+            }
+        }
+    }
+
+    /// Splits a region that differs by the rules that decide.
+    fn split(&mut self, way: Way, met: Met) {
+        let mut pieces = vec![met.region.clone()];
+        let mut parts = 0;
+        while let Some(piece) = pieces.pop() {
+            parts += 1;
+            let part = (parts <= self.options.split).then(|| self.meet(way, &piece, Detail::Rules));
+            match part {
+                Some(Ok(part)) => {
+                    pieces.extend(piece.subtract(&part.region, self.atoms));
+                    self.tell(way, part);
+                }
+                _ => {
+                    let rest = Met {
+                        region: piece,
+                        point: met.point.clone(),
+                        before: met.before.clone(),
+                        after: met.after.clone(),
+                        results: met.results.clone(),
+                        effect: met.effect,
+                    };
+                    self.tell(way, rest);
+                }
+            }
+        }
+    }
+
+    /// Follows a point of a piece before and after; the region is what fares like it on both sides.
+    fn meet(&mut self, way: Way, piece: &PacketBox, detail: Detail) -> Result<Met, OutOfBudget> {
+        let point = Point::in_box(piece, &self.preferred(piece));
+        let mut first = Flow::new(piece.clone(), point, self.atoms);
+        let before = self.before.cross(way, &mut first, detail, &mut self.budget)?;
+        let mut second = Flow::new(first.region().clone(), first.origin().clone(), self.atoms);
+        let after = self.after.cross(way, &mut second, detail, &mut self.budget)?;
+        let effect = effect(&before, &after, &mut first, &mut second);
+        let region = first.region().intersect(second.region()).unwrap_or_default();
+        Ok(Met {
+            region,
+            point: second.origin().clone(),
+            before,
+            after,
+            results: (first.now().clone(), second.now().clone()),
+            effect,
+        })
+    }
+
+    /// Adds a region to what is known of its rules, after the interpreter has seen the difference too.
+    fn tell(&mut self, way: Way, met: Met) {
+        let Some(effect) = met.effect else { return };
+        let endings = (met.before.ending, met.after.ending);
+        let deciders = (
+            decider(&met.before, effect, &self.before.host.ruleset),
+            decider(&met.after, effect, &self.after.host.ruleset),
+        );
+        let direction = direction(endings.1).or(direction(endings.0)).unwrap_or(Direction::Input);
+        let is_new =
+            met.region.get(Field::CT_STATE).is_none_or(|dim| dim.contains(firewarden_packet::ct_state::NEW));
+        let group = (effect, direction, deciders.0, deciders.1, is_new);
+        if let Some(change) = self.groups.get(&group).and_then(|&at| self.found.changes.get_mut(at)) {
+            change.packets.push(met.region);
+            return;
+        }
+        let told = [(self.before, endings.0, &met.results.0), (self.after, endings.1, &met.results.1)];
+        for (side, ending, result) in told {
+            let (replayed, last) = side.replay(way, &met.point, self.atoms);
+            let same_field = match effect {
+                Effect::Rewritten(Some(field)) => last.get(field) == result.get(field),
+                _ => true,
+            };
+            if replayed != ending || !same_field {
+                let packet = firewarden_packet::text::format(&met.point, self.atoms);
+                self.found.unconfirmed =
+                    Some(format!("`{packet}`: the engine says {ending:?}, the interpreter {replayed:?}"));
+                return;
+            }
+        }
+        self.groups.insert(group, self.found.changes.len());
+        self.found.changes.push(Change {
+            effect,
+            direction,
+            endings,
+            deciders,
+            witness: met.point,
+            results: met.results,
+            packets: vec![met.region],
+        });
+    }
+
+    /// The values that make a packet readable.
+    fn preferred(&self, piece: &PacketBox) -> Point {
+        let mut point = Point::default();
+        let nfproto = piece.get(Field::NFPROTO).map_or(2, Dim::first);
+        point.set(Field::NFPROTO, nfproto);
+        let addresses: [u128; 2] = match nfproto {
+            10 => [(0x2001_0db8 << 96) | 7, (0x2001_0db8 << 96) | 1],
+            _ => [0xC633_6407, 0xC000_0201],
+        };
+        let own = self.after.host.own(nfproto);
+        let own = own.ranges().first().map(|(low, _)| *low);
+        point.set(Field::SADDR, addresses[0]);
+        point.set(Field::DADDR, own.unwrap_or(addresses[1]));
+        if nfproto == 10 && piece.get(Field::L4PROTO).is_some_and(|dim| *dim == Dim::Range(58, 58)) {
+            point.set(Field::ICMP_TYPE, 128);
+        }
+        for (field, names) in
+            [(Field::IIFNAME, ["eth0", "wan0", "a0"]), (Field::OIFNAME, ["eth1", "wan1", "a1"])]
+        {
+            let dim = piece.get(field);
+            let declared = self.after.host.interfaces.iter().map(|interface| interface.name);
+            let names = names.iter().filter_map(|name| InterfaceName::new(name).ok());
+            let fitting = declared.chain(names).find(|name| dim.is_none_or(|dim| dim.contains(name.0)));
+            if let Some(InterfaceName(value)) = fitting {
+                point.set(field, value);
+            }
+        }
+        point
+    }
+}
+
+/// How two crossings differ; the flows are cut to the packets of which the same is true.
+fn effect(
+    before: &Crossing,
+    after: &Crossing,
+    first: &mut Flow<'_>,
+    second: &mut Flow<'_>,
+) -> Option<Effect> {
+    match (before.ending, after.ending) {
+        // A packet that one side can't have is told of where both can.
+        (Ending::Impossible, _) | (_, Ending::Impossible) => None,
+        (Ending::Passes(_), Ending::Refused { .. } | Ending::NotForwarded) => Some(Effect::Blocked),
+        (Ending::Refused { .. } | Ending::NotForwarded, Ending::Passes(_)) => Some(Effect::Allowed),
+        (Ending::NotForwarded, _) | (_, Ending::NotForwarded) => None,
+        (Ending::Refused { fate, .. }, Ending::Refused { fate: other, .. }) => {
+            (fate != other).then_some(Effect::RefusedOtherwise)
+        }
+        (Ending::Passes(from), Ending::Passes(to)) if from != to => Some(Effect::Rewritten(None)),
+        (Ending::Passes(_), Ending::Passes(_)) => {
+            for field in COMPARED {
+                let (left, right) = (first.take(*field), second.take(*field));
+                if left == right {
+                    continue;
+                }
+                if left.value() != right.value() {
+                    part(*field, &left, &right, first, second);
+                    return Some(Effect::Rewritten(Some(*field)));
+                }
+                // Equal here, but by different ways: what is left is where it stays equal.
+                first.hold(*field);
+                second.hold(*field);
+            }
+            None
+        }
+    }
+}
+
+/// Two values differ at the point: cuts the flows to packets for which they do, whatever else they are.
+fn part(field: Field, left: &Origin, right: &Origin, first: &mut Flow<'_>, second: &mut Flow<'_>) {
+    if left.always_differs(right) || (left.is_constant() && right.is_constant()) {
+        return;
+    }
+    let (own, other) = (left.value(), right.value());
+    if field.kind() == FieldKind::Bits {
+        let bits = own ^ other;
+        let bit = bits & bits.wrapping_neg();
+        first.restrict(field, Dim::Bits(Cube::new(bit, own)));
+        second.restrict(field, Dim::Bits(Cube::new(bit, other)));
+        return;
+    }
+    let max = u128::MAX;
+    // The one that is the same for all packets tells where to cut; else the smaller one does.
+    match (own < other, right.is_constant()) {
+        (true, true) => first.restrict(field, Dim::Range(0, other - 1)),
+        (true, false) => {
+            first.restrict(field, Dim::Range(0, own));
+            second.restrict(field, Dim::Range(own + 1, max));
+        }
+        (false, true) => first.restrict(field, Dim::Range(other + 1, max)),
+        (false, false) => {
+            first.restrict(field, Dim::Range(own, max));
+            second.restrict(field, Dim::Range(0, own - 1));
+        }
+    }
+}
+
+/// The fields that are compared of packets that pass, in the order in which a difference is told. What the routing decides isn't
+/// among them: it follows from the addresses.
+pub const COMPARED: &[Field] = &[
+    Field::DADDR,
+    Field::DPORT,
+    Field::SADDR,
+    Field::SPORT,
+    Field::CT_STATE,
+    Field::MARK,
+    Field::CT_MARK,
+    Field::TCP_FLAGS,
+    Field::TTL,
+    Field::DSCP,
+    Field::ECN,
+    Field::ETHER_SADDR,
+    Field::ETHER_DADDR,
+    Field::PKTTYPE,
+];
+
+fn direction(ending: Ending) -> Option<Direction> {
+    match ending {
+        Ending::Passes(direction) | Ending::Refused { direction, .. } => Some(direction),
+        Ending::NotForwarded => Some(Direction::Forward),
+        Ending::Impossible => None,
+    }
+}
+
+/// The rule that an ending comes down to.
+fn decider(crossing: &Crossing, effect: Effect, ruleset: &Ruleset) -> Option<Decider> {
+    let decider = |(hook, step): &(Hook, Step)| Decider { hook: *hook, rule: step.rule };
+    if matches!(crossing.ending, Ending::Refused { .. }) {
+        return crossing.steps.last().map(decider);
+    }
+    if let Effect::Rewritten(field) = effect {
+        let wrote = |(_, step): &&(Hook, Step)| match step.kind {
+            StepKind::Translated => field.is_none_or(|field| ENDS.contains(&field)),
+            StepKind::Wrote(other) => Some(other) == field,
+            StepKind::Untracked => field == Some(Field::CT_STATE),
+            _ => false,
+        };
+        return crossing.steps.iter().rfind(wrote).map(decider);
+    }
+    let of_filter = |hook: Hook, step: &Step| {
+        matches!(hook, Hook::Input | Hook::Forward | Hook::Output)
+            && ruleset.chain(step.rule.chain).is_some_and(|chain| {
+                chain.base.as_ref().is_none_or(|base| base.chain_type == ChainType::Filter)
+            })
+    };
+    let accepted = |(hook, step): &&(Hook, Step)| of_filter(*hook, step) && step.kind == StepKind::Accepted;
+    let policy =
+        |(hook, step): &&(Hook, Step)| of_filter(*hook, step) && matches!(step.kind, StepKind::Policy(_));
+    let steps = || crossing.steps.iter();
+    steps().rfind(accepted).or_else(|| steps().rfind(policy)).or_else(|| crossing.steps.last()).map(decider)
+}
+
+const ENDS: [Field; 4] = [Field::DADDR, Field::DPORT, Field::SADDR, Field::SPORT];

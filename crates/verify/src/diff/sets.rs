@@ -1,0 +1,379 @@
+//! Boxes put together to products of sets, as people read them: these sources, to these destinations, on these ports.
+
+use crate::exposed::words::{prefixes, range};
+use firewarden_packet::{
+    AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, ct_state, fib_type, tcp_flag,
+};
+use std::collections::BTreeMap;
+
+/// The values of one field.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Values {
+    Numbers(Vec<(u128, u128)>),
+    /// Words that agree with one of the cubes.
+    Bits(Vec<Cube>),
+}
+
+/// A product of sets: for each field the values it may have; fields that aren't named may have any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PacketSet {
+    fields: BTreeMap<Field, Values>,
+}
+
+/// What people call addresses, by their text.
+pub type Names = BTreeMap<String, String>;
+
+/// More boxes than this aren't put together, but shown one by one as far as they are shown at all.
+const MOST_JOINED: usize = 8_192;
+
+/// Puts disjoint boxes together where they differ in one field only, again and again, until none do. The union is the
+/// same. O(fields² × n log n).
+pub fn products(boxes: &[PacketBox], atoms: &AtomTable) -> Vec<PacketSet> {
+    let mut sets: Vec<PacketSet> = boxes.iter().map(PacketSet::of).collect();
+    if sets.len() > MOST_JOINED {
+        return sets;
+    }
+    loop {
+        let before = sets.len();
+        let mut fields: Vec<Field> = sets.iter().flat_map(|set| set.fields.keys().copied()).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        for field in fields {
+            sets = joined(sets, field, atoms);
+        }
+        if sets.len() == before {
+            return sets;
+        }
+    }
+}
+
+/// Joins sets that differ in `field` only.
+fn joined(sets: Vec<PacketSet>, field: Field, atoms: &AtomTable) -> Vec<PacketSet> {
+    let mut groups: BTreeMap<BTreeMap<Field, Values>, Vec<Option<Values>>> = BTreeMap::new();
+    for mut set in sets {
+        let own = set.fields.remove(&field);
+        groups.entry(set.fields).or_default().push(own);
+    }
+    let mut all = Vec::new();
+    for (fields, values) in groups {
+        let union = values.into_iter().reduce(|one, other| match (one, other) {
+            (Some(Values::Numbers(mut one)), Some(Values::Numbers(other))) => {
+                one.extend(other);
+                let union: IntervalSet = one.into_iter().collect();
+                Some(Values::Numbers(union.ranges().to_vec()))
+            }
+            (Some(Values::Bits(one)), Some(Values::Bits(other))) => {
+                Some(Values::Bits(join_cubes(one, other)))
+            }
+            // One of them takes every value.
+            _ => None,
+        });
+        let mut set = PacketSet { fields };
+        if let Some(values) = union.flatten().filter(|values| !is_whole(values, field, atoms)) {
+            set.fields.insert(field, values);
+        }
+        all.push(set);
+    }
+    all
+}
+
+fn is_whole(values: &Values, field: Field, atoms: &AtomTable) -> bool {
+    match (values, PacketBox::full(field, atoms)) {
+        (Values::Numbers(ranges), Dim::Range(low, high)) => ranges.as_slice() == [(low, high)],
+        (Values::Bits(cubes), _) => cubes.iter().any(|cube| cube.mask == 0),
+        _ => false,
+    }
+}
+
+/// The union of cubes; two that differ in one fixed bit become one.
+fn join_cubes(one: Vec<Cube>, other: Vec<Cube>) -> Vec<Cube> {
+    let mut cubes = one;
+    cubes.extend(other);
+    loop {
+        let pair = (0..cubes.len()).find_map(|left| {
+            let right = (left + 1..cubes.len()).find(|right| {
+                let (a, b) = (cubes[left], cubes[*right]);
+                a.mask == b.mask && (a.value ^ b.value).is_power_of_two()
+            })?;
+            Some((left, right))
+        });
+        let Some((left, right)) = pair else { break };
+        let second = cubes.remove(right);
+        let first = &mut cubes[left];
+        let free = first.value ^ second.value;
+        *first = Cube::new(first.mask & !free, first.value);
+    }
+    cubes.sort_unstable();
+    cubes
+}
+
+impl PacketSet {
+    fn of(packets: &PacketBox) -> PacketSet {
+        let values = |dim: &Dim| match dim {
+            Dim::Range(low, high) => Values::Numbers(vec![(*low, *high)]),
+            Dim::Bits(cube) => Values::Bits(vec![*cube]),
+        };
+        PacketSet { fields: packets.dims().iter().map(|(field, dim)| (*field, values(dim))).collect() }
+    }
+
+    /// The intervals of a field of numbers; `None` where it may have any value.
+    pub fn numbers(&self, field: Field) -> Option<&[(u128, u128)]> {
+        match self.fields.get(&field)? {
+            Values::Numbers(ranges) => Some(ranges),
+            Values::Bits(_) => None,
+        }
+    }
+
+    /// 2 or 10, where it is one of them.
+    pub fn nfproto(&self) -> Option<u128> {
+        match self.numbers(Field::NFPROTO)? {
+            [(low, high)] if low == high => Some(*low),
+            _ => None,
+        }
+    }
+
+    /// The set in words, a field each: name and values, those that say most first. `limit` is how many members of a set
+    /// are written out; `names` says what people call addresses.
+    pub fn words(&self, atoms: &AtomTable, limit: usize, names: &Names) -> Vec<(String, String)> {
+        const FIRST: [Field; 8] = [
+            Field::SADDR,
+            Field::DADDR,
+            Field::L4PROTO,
+            Field::DPORT,
+            Field::SPORT,
+            Field::IIFNAME,
+            Field::OIFNAME,
+            Field::CT_STATE,
+        ];
+        let rest = self.fields.keys().filter(|field| !FIRST.contains(field) && **field != Field::NFPROTO);
+        let fields = FIRST.iter().filter(|field| self.fields.contains_key(field)).chain(rest);
+        let mut words = Vec::new();
+        for &field in fields {
+            let Some(values) = self.fields.get(&field) else { continue };
+            if let Some(info) = atoms.get(field) {
+                words.push(atom_words(info, values));
+            } else if let Some(text) = self.field_words(field, values, atoms, limit, names) {
+                words.push((field_name(field, self.nfproto()), text));
+            }
+        }
+        words
+    }
+
+    /// Source, destination and service on one line.
+    pub fn headline(&self, atoms: &AtomTable, limit: usize, names: &Names) -> String {
+        let words: BTreeMap<String, String> = self.words(atoms, limit, names).into_iter().collect();
+        let get = |name: &str| words.get(name).map(String::as_str);
+        let protocol = get("protocol");
+        let port = get("port");
+        let any = if self.nfproto() == Some(10) { "any IPv6" } else { "any" };
+        let mut text = format!("{} -> {}", get("source").unwrap_or(any), get("destination").unwrap_or("any"));
+        match (protocol, port) {
+            (Some(protocol), Some(port)) => text.push_str(&format!(" {protocol}/{port}")),
+            (Some(protocol), None) => text.push_str(&format!(" {protocol}")),
+            (None, Some(port)) => text.push_str(&format!(" port {port}")),
+            (None, None) => {}
+        }
+        text
+    }
+
+    fn field_words(
+        &self,
+        field: Field,
+        values: &Values,
+        atoms: &AtomTable,
+        limit: usize,
+        names: &Names,
+    ) -> Option<String> {
+        let ranges = match values {
+            Values::Bits(cubes) => return Some(bits_words(field, cubes)),
+            Values::Numbers(ranges) => ranges,
+        };
+        let nfproto = self.nfproto().unwrap_or(2);
+        let is_address = matches!(
+            field,
+            Field::SADDR | Field::DADDR | Field::CT_ORIGINAL_SADDR | Field::CT_ORIGINAL_DADDR
+        );
+        let max = match PacketBox::full(field, atoms) {
+            Dim::Range(_, high) if !(is_address && nfproto == 2) => high,
+            Dim::Range(..) => u128::from(u32::MAX),
+            Dim::Bits(_) => u128::MAX,
+        };
+        let low = match field {
+            // No interface is no value of those that have one.
+            Field::IIFNAME | Field::OIFNAME => 1,
+            _ => 0,
+        };
+        let set: IntervalSet = ranges.iter().copied().collect();
+        let whole = IntervalSet::range(low, max);
+        let rest = whole.subtract(&set);
+        if rest.is_empty() {
+            return None;
+        }
+        let one = |set: &IntervalSet| -> Vec<String> {
+            match field {
+                _ if is_address => prefixes(set, nfproto)
+                    .into_iter()
+                    .map(|address| names.get(&address).cloned().unwrap_or(address))
+                    .collect(),
+                Field::IIFNAME | Field::OIFNAME => set.ranges().iter().map(interface).collect(),
+                _ => set.ranges().iter().flat_map(|&(low, high)| number_words(field, low, high)).collect(),
+            }
+        };
+        let (here, missing) = (one(&set), one(&rest));
+        // What lies between two names is no name.
+        let nameless = |words: &[String]| words.iter().any(|word| word.contains(".."));
+        let few = missing.len() < here.len() || (missing.len() == 1 && ranges.len() > 1) || nameless(&here);
+        if few && !nameless(&missing) {
+            return Some(format!("any but {}", listed(&missing, limit)));
+        }
+        Some(listed(&here, limit))
+    }
+}
+
+/// Some words, and how many more there are.
+fn listed(words: &[String], limit: usize) -> String {
+    let shown = words.get(..limit.min(words.len())).unwrap_or(words);
+    let mut text = shown.join(", ");
+    if words.len() > shown.len() {
+        text.push_str(&format!(" and {} more", words.len() - shown.len()));
+    }
+    text
+}
+
+fn interface(range: &(u128, u128)) -> String {
+    let (low, high) = *range;
+    let name = InterfaceName(low).to_string();
+    if low == high {
+        return if low == 0 { "none".to_owned() } else { name };
+    }
+    if InterfaceName::prefix(&name) == Ok((low, high)) {
+        return format!("{name}*");
+    }
+    format!("{name}..{}", InterfaceName(high))
+}
+
+fn number_words(field: Field, low: u128, high: u128) -> Vec<String> {
+    let named = |names: &'static [&'static str]| -> Vec<String> {
+        (low..=high.min(low + 64))
+            .map(|value| {
+                names.get(value as usize).map_or_else(|| value.to_string(), |name| (*name).to_owned())
+            })
+            .collect()
+    };
+    match field {
+        Field::CT_STATE => named(&ct_state::NAMES),
+        Field::FIB_SADDR_TYPE | Field::FIB_DADDR_TYPE => named(&fib_type::NAMES),
+        Field::L4PROTO if low == high => {
+            let known = crate::intent::protocol_name(low);
+            vec![known.map_or_else(|| low.to_string(), str::to_owned)]
+        }
+        _ => vec![range(low, high)],
+    }
+}
+
+fn field_name(field: Field, nfproto: Option<u128>) -> String {
+    match field {
+        Field::SADDR => "source",
+        Field::DADDR => "destination",
+        Field::L4PROTO => "protocol",
+        Field::DPORT => "port",
+        Field::SPORT => "source port",
+        Field::IIFNAME => "in",
+        Field::OIFNAME => "out",
+        Field::ICMP_TYPE if nfproto == Some(10) => "icmpv6 type",
+        other => other.name(),
+    }
+    .to_owned()
+}
+
+fn bits_words(field: Field, cubes: &[Cube]) -> String {
+    let flags = |bits: u128| -> String {
+        let names: Vec<&str> = (0..8)
+            .filter(|bit| bits & (1 << bit) != 0)
+            .filter_map(|bit| tcp_flag::NAMES.get(bit).copied())
+            .collect();
+        names.join(",")
+    };
+    let one = |cube: &Cube| match field {
+        Field::TCP_FLAGS => {
+            let (set, clear) = (cube.value, cube.mask & !cube.value);
+            match (set, clear) {
+                (0, _) => format!("not {}", flags(clear)),
+                (_, 0) => flags(set),
+                _ => format!("{} and not {}", flags(set), flags(clear)),
+            }
+        }
+        _ if cube.mask == field.max_value() => format!("{:#x}", cube.value),
+        _ => format!("{:#x}/{:#x}", cube.value, cube.mask),
+    };
+    cubes.iter().map(one).collect::<Vec<_>>().join(" or ")
+}
+
+fn atom_words(info: &firewarden_packet::AtomInfo, values: &Values) -> (String, String) {
+    let text = info.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let value = match (info.domain, values) {
+        ((0, 1), Values::Numbers(ranges)) => {
+            if ranges.as_slice() == [(1, 1)] {
+                "matches".to_owned()
+            } else {
+                "doesn't match".to_owned()
+            }
+        }
+        (_, Values::Numbers(ranges)) => {
+            ranges.iter().map(|(low, high)| range(*low, *high)).collect::<Vec<_>>().join(", ")
+        }
+        (_, Values::Bits(_)) => "some bits".to_owned(),
+    };
+    (text, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(port: (u128, u128), source: (u128, u128)) -> PacketBox {
+        PacketBox::all()
+            .with_value(Field::NFPROTO, 2)
+            .with_value(Field::L4PROTO, 6)
+            .with(Field::DPORT, Dim::Range(port.0, port.1))
+            .with(Field::SADDR, Dim::Range(source.0, source.1))
+    }
+
+    #[test]
+    fn boxes_that_differ_in_one_field_become_one_product() {
+        let atoms = AtomTable::default();
+        let ten = (0x0A00_0000, 0x0AFF_FFFF);
+        let one = (0xC0A8_0001, 0xC0A8_0001);
+        let boxes = [tcp((22, 22), ten), tcp((80, 81), ten), tcp((22, 22), one), tcp((80, 81), one)];
+        let sets = products(&boxes, &atoms);
+        assert_eq!(sets.len(), 1, "{sets:?}");
+        assert_eq!(
+            sets[0].headline(&atoms, 8, &Names::new()),
+            "10.0.0.0/8, 192.168.0.1 -> any tcp/22, 80-81"
+        );
+    }
+
+    #[test]
+    fn a_field_with_every_value_is_not_named() {
+        let atoms = AtomTable::default();
+        let all = (0, u128::from(u32::MAX));
+        let sets = products(&[tcp((0, 79), all), tcp((80, 65535), all)], &atoms);
+        assert_eq!(sets.len(), 1);
+        assert_eq!(sets[0].headline(&atoms, 8, &Names::new()), "any -> any tcp");
+    }
+
+    #[test]
+    fn most_is_said_by_what_is_missing() {
+        let atoms = AtomTable::default();
+        let all = (0, u128::from(u32::MAX));
+        let sets = products(&[tcp((0, 21), all), tcp((23, 65535), all)], &atoms);
+        assert_eq!(sets[0].headline(&atoms, 8, &Names::new()), "any -> any tcp/any but 22");
+    }
+
+    #[test]
+    fn flags_are_joined_bit_by_bit() {
+        let syn = Cube::new(0b10, 0b10);
+        let joined = join_cubes(vec![Cube::new(0b11, 0b10)], vec![Cube::new(0b11, 0b11)]);
+        assert_eq!(joined, vec![syn]);
+    }
+}

@@ -1,0 +1,276 @@
+//! A change in words: what becomes of which packets, by which rules, with one packet that shows it.
+
+use super::compare::{Change, Compared, Decider, Effect};
+use super::cross::{Direction, Ending};
+use super::sets::{PacketSet, products};
+use crate::managers::manager_of;
+use firewarden_diagnostic::{Manager, SourceMap, Span};
+use firewarden_engine::Fate;
+use firewarden_network::Host;
+use firewarden_packet::{AtomTable, Dim, Field, PacketBox, Point, ct_state, text};
+use firewarden_ruleset::ir::{Hook, Policy, Ruleset};
+use std::collections::BTreeMap;
+
+/// Members of a set that are written out in a line.
+const SHOWN_MEMBERS: usize = 6;
+
+/// The rule that decides on one side of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldRule {
+    /// Where it stands; `None` where no rule has a say.
+    pub span: Option<Span>,
+    /// The rule as written, or what decides in its place: `policy drop of inet filter input`.
+    pub text: String,
+    /// Who manages it, where it isn't the person who wrote the file.
+    pub manager: Option<Manager>,
+}
+
+/// A change, ready to be shown.
+#[derive(Clone, Debug)]
+pub struct ToldChange {
+    /// What becomes of the packets.
+    pub effect: Effect,
+    /// The effect in words: `newly blocked`, `destination rewritten differently`.
+    pub title: String,
+    /// Where they were going.
+    pub direction: Direction,
+    /// True where packets that begin connections are among them.
+    pub new: bool,
+    /// Source, destination and service of the first of the sets, on one line.
+    pub headline: String,
+    /// The packets as products of sets: for each, the fields with their values in words.
+    pub sets: Vec<Vec<(String, String)>>,
+    /// The same packets, exactly: boxes that don't overlap.
+    pub packets: Vec<PacketBox>,
+    /// The rule that decided before.
+    pub before: ToldRule,
+    /// What became of the witness before: `accepted`, `dropped`.
+    pub outcome_before: String,
+    /// The rule that decides after.
+    pub after: ToldRule,
+    /// What becomes of the witness after.
+    pub outcome_after: String,
+    /// One of the packets, as `firewarden trace` reads it.
+    pub witness: String,
+    /// The same as a point.
+    pub point: Point,
+}
+
+/// Writes changes of one host.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'t> {
+    /// The host before.
+    pub before: &'t Host,
+    /// The host after.
+    pub after: &'t Host,
+    /// The dynamic fields.
+    pub atoms: &'t AtomTable,
+    /// The texts of the rules.
+    pub sources: &'t SourceMap,
+    /// What people call addresses, by their text.
+    pub names: &'t BTreeMap<String, String>,
+}
+
+impl Telling<'_> {
+    /// All changes, those that matter most first: what is newly blocked, then what is newly allowed, then the rest; new
+    /// connections before others; large sets before small ones.
+    pub fn changes(&self, compared: &Compared) -> Vec<ToldChange> {
+        let mut told: Vec<(ToldChange, f32)> = compared
+            .changes
+            .iter()
+            .map(|change| (self.change(change), size(&change.packets, self.atoms)))
+            .collect();
+        told.sort_by(|(one, size), (other, other_size)| {
+            let key = |change: &ToldChange| (!change.new, rank(change.effect), change.direction);
+            key(one).cmp(&key(other)).then_with(|| other_size.total_cmp(size))
+        });
+        told.into_iter().map(|(change, _)| change).collect()
+    }
+
+    fn change(&self, change: &Change) -> ToldChange {
+        let mut sets = products(&change.packets, self.atoms);
+        sets.sort_by_key(|set| usize::MAX - set.spread(self.atoms));
+        let witness = self.witness(change);
+        let first = sets.first().cloned().unwrap_or_default();
+        ToldChange {
+            effect: change.effect,
+            title: title(change.effect),
+            direction: change.direction,
+            new: change.packets.iter().any(begins),
+            headline: first.headline(self.atoms, SHOWN_MEMBERS, self.names),
+            sets: sets.iter().map(|set| set.words(self.atoms, SHOWN_MEMBERS, self.names)).collect(),
+            packets: change.packets.clone(),
+            before: self.rule(change.deciders.0, self.before),
+            outcome_before: self.outcome(change.endings.0, change, &change.results.0),
+            after: self.rule(change.deciders.1, self.after),
+            outcome_after: self.outcome(change.endings.1, change, &change.results.1),
+            witness: text::format(&witness, self.atoms),
+            point: witness,
+        }
+    }
+
+    /// The packet as people write it: without an output interface where it isn't forwarded.
+    fn witness(&self, change: &Change) -> Point {
+        let mut point = change.witness.clone();
+        if change.direction == Direction::Input {
+            point.set(Field::OIFNAME, 0);
+        }
+        // What only a later packet of a connection has is not part of what people know a packet by.
+        if point.get(Field::CT_STATE) == ct_state::NEW {
+            for (original, own) in [
+                (Field::CT_ORIGINAL_SADDR, Field::SADDR),
+                (Field::CT_ORIGINAL_DADDR, Field::DADDR),
+                (Field::CT_ORIGINAL_SPORT, Field::SPORT),
+                (Field::CT_ORIGINAL_DPORT, Field::DPORT),
+            ] {
+                point.set(original, point.get(own));
+            }
+        }
+        point
+    }
+
+    fn outcome(&self, ending: Ending, change: &Change, last: &Point) -> String {
+        match ending {
+            Ending::Passes(_) => match change.effect {
+                Effect::Rewritten(Some(field)) => self.rewritten(field, last),
+                _ => passes(ending).to_owned(),
+            },
+            Ending::Refused { fate: Fate::Rejected(_), .. } => "rejected".to_owned(),
+            Ending::Refused { .. } => "dropped".to_owned(),
+            Ending::NotForwarded => "lost: the host doesn't forward".to_owned(),
+            Ending::Impossible => "no such packet".to_owned(),
+        }
+    }
+
+    fn rewritten(&self, field: Field, last: &Point) -> String {
+        let value = last.get(field);
+        let shown = match field {
+            Field::SADDR | Field::DADDR => {
+                let mut only = Point::default().with(Field::NFPROTO, last.get(Field::NFPROTO));
+                only.set(Field::SADDR, value);
+                let set = PacketBox::all()
+                    .with_value(Field::NFPROTO, last.get(Field::NFPROTO))
+                    .with(Field::SADDR, Dim::Range(value, value));
+                let words = products(&[set], self.atoms);
+                let words = words.first().map(|set| set.words(self.atoms, 1, self.names)).unwrap_or_default();
+                words.first().map(|(_, text)| text.clone()).unwrap_or_default()
+            }
+            Field::CT_STATE => ct_state::NAMES.get(value as usize).copied().unwrap_or("?").to_owned(),
+            Field::MARK | Field::CT_MARK => format!("{value:#x}"),
+            _ => value.to_string(),
+        };
+        format!("{} {shown}", field_words(field))
+    }
+
+    fn rule(&self, decider: Option<Decider>, host: &Host) -> ToldRule {
+        let Some(Decider { hook, rule: at }) = decider else {
+            return ToldRule { span: None, text: "no rule".to_owned(), manager: None };
+        };
+        let ruleset = &host.ruleset;
+        let manager = manager_of(ruleset, at);
+        match ruleset.rule(at) {
+            Some(rule) => {
+                ToldRule { span: Some(rule.span), text: one_line(self.sources.slice(rule.span)), manager }
+            }
+            None => policy(ruleset, hook, at.chain, manager),
+        }
+    }
+}
+
+fn policy(
+    ruleset: &Ruleset,
+    hook: Hook,
+    chain: firewarden_ruleset::ir::ChainId,
+    manager: Option<Manager>,
+) -> ToldRule {
+    let found = ruleset.chain(chain);
+    let base = found.and_then(|chain| chain.base.as_ref());
+    let word = match base.map(|base| base.policy) {
+        Some(Policy::Drop) => "drop",
+        _ => "accept",
+    };
+    let name = found.map_or("?", |chain| &chain.name);
+    let table = ruleset.table_of(chain).map_or("?", |table| &table.name);
+    ToldRule {
+        span: base.map(|base| base.policy_span).or(found.map(|chain| chain.span)),
+        text: format!("policy {word} of {table} {name} ({})", hook_word(hook)),
+        manager,
+    }
+}
+
+fn hook_word(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Ingress => "ingress",
+        Hook::Prerouting => "prerouting",
+        Hook::Input => "input",
+        Hook::Forward => "forward",
+        Hook::Output => "output",
+        Hook::Postrouting => "postrouting",
+        Hook::Egress => "egress",
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn passes(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Passes(Direction::Input) => "accepted",
+        Ending::Passes(Direction::Forward) => "forwarded",
+        _ => "sent",
+    }
+}
+
+fn title(effect: Effect) -> String {
+    match effect {
+        Effect::Blocked => "newly blocked".to_owned(),
+        Effect::Allowed => "newly allowed".to_owned(),
+        Effect::Rewritten(Some(field)) => format!("{} rewritten differently", field_words(field)),
+        Effect::Rewritten(None) => "delivered elsewhere".to_owned(),
+        Effect::RefusedOtherwise => "refused otherwise".to_owned(),
+    }
+}
+
+fn field_words(field: Field) -> &'static str {
+    match field {
+        Field::SADDR => "source",
+        Field::DADDR => "destination",
+        Field::SPORT => "source port",
+        Field::DPORT => "destination port",
+        Field::CT_STATE => "connection state",
+        Field::MARK => "mark",
+        Field::CT_MARK => "connection mark",
+        other => other.name(),
+    }
+}
+
+fn rank(effect: Effect) -> u8 {
+    match effect {
+        Effect::Blocked => 0,
+        Effect::Allowed => 1,
+        Effect::Rewritten(_) => 2,
+        Effect::RefusedOtherwise => 3,
+    }
+}
+
+/// True where packets that begin a connection are in the box.
+fn begins(packets: &PacketBox) -> bool {
+    packets.get(Field::CT_STATE).is_none_or(|dim| dim.contains(ct_state::NEW))
+}
+
+/// Roughly how many packets, as a logarithm.
+fn size(boxes: &[PacketBox], atoms: &AtomTable) -> f32 {
+    const FIELDS: [Field; 4] = [Field::SADDR, Field::DADDR, Field::DPORT, Field::L4PROTO];
+    let one = |packets: &PacketBox| -> f32 {
+        FIELDS.iter().map(|field| packets.dim(*field, atoms).log2_size(field.width())).sum()
+    };
+    boxes.iter().map(one).fold(0.0, f32::max)
+}
+
+impl PacketSet {
+    /// How far it spreads, for the order in which sets are shown: the fewer fields are restricted the farther.
+    fn spread(&self, atoms: &AtomTable) -> usize {
+        64_usize.saturating_sub(self.words(atoms, 1, &BTreeMap::new()).len())
+    }
+}
