@@ -50,6 +50,13 @@ impl Hull {
         }
     }
 
+    /// The range of a lane whose ranks are the values themselves (see [`fits_a_rank`]).
+    fn plain_range(&self, lane: usize) -> (u128, u128) {
+        let value = |rank: i32| u128::from(rank.cast_unsigned() ^ (1 << 31));
+        let high = value(self.high[lane]);
+        (value(self.low[lane]), if high == u128::from(u32::MAX) { u128::MAX } else { high })
+    }
+
     /// Written without branches, so that the compiler uses vector instructions.
     fn meets(&self, low: &Lanes, high: &Lanes) -> bool {
         let mut apart = 0;
@@ -78,6 +85,19 @@ enum Axis {
 }
 
 impl Axis {
+    /// The elementary intervals of some ranges.
+    fn ranked(ranges: &[(u128, u128)]) -> Axis {
+        let mut starts: Vec<u128> = Vec::with_capacity(ranges.len() * 2);
+        for &(low, high) in ranges {
+            starts.push(low);
+            starts.extend(high.checked_add(1));
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        starts.shrink_to_fit();
+        Axis::Ranked(starts)
+    }
+
     fn rank(&self, value: u128) -> i32 {
         signed(match self {
             Axis::Plain => value.min(u128::from(u32::MAX)) as u32,
@@ -98,18 +118,37 @@ pub(crate) struct Index {
 impl Index {
     /// O(n log n) in the number of rules.
     pub(crate) fn new(rules: &[Rule], tables: &Tables) -> Index {
-        let ranges: Vec<[(u128, u128); LANE_COUNT]> =
-            rules.iter().map(|rule| rule_ranges(rule, tables)).collect();
-        let axes = std::array::from_fn(|lane| axis(&ranges, lane));
-        let mut leaves: Vec<(u32, Hull)> = ranges
-            .iter()
-            .enumerate()
-            .map(|(id, range)| {
-                let low = std::array::from_fn(|lane| axes[lane].rank(range[lane].0));
-                let high = std::array::from_fn(|lane| axes[lane].rank(range[lane].1));
-                (id as u32, Hull { low, high })
-            })
-            .collect();
+        let mut leaves: Vec<(u32, Hull)> = Vec::with_capacity(rules.len());
+        // The ranges of all rules would take several times what the index does, so only those of lanes with values
+        // that don't fit a rank are kept, from the first of these on.
+        let mut wide: [Option<Vec<(u128, u128)>>; LANE_COUNT] = Default::default();
+        for (id, rule) in rules.iter().enumerate() {
+            let ranges = rule_ranges(rule, tables);
+            for (lane, &range) in ranges.iter().enumerate() {
+                match &mut wide[lane] {
+                    Some(known) => known.push(range),
+                    None if fits_a_rank(range) => {}
+                    None => {
+                        let mut known: Vec<(u128, u128)> = Vec::with_capacity(rules.len());
+                        known.extend(leaves.iter().map(|(_, hull)| hull.plain_range(lane)));
+                        known.push(range);
+                        wide[lane] = Some(known);
+                    }
+                }
+            }
+            let low = std::array::from_fn(|lane| Axis::Plain.rank(ranges[lane].0));
+            let high = std::array::from_fn(|lane| Axis::Plain.rank(ranges[lane].1));
+            leaves.push((id as u32, Hull { low, high }));
+        }
+        let axes = std::array::from_fn(|lane| {
+            let Some(ranges) = wide[lane].take() else { return Axis::Plain };
+            let axis = Axis::ranked(&ranges);
+            for ((_, hull), (low, high)) in leaves.iter_mut().zip(ranges) {
+                hull.low[lane] = axis.rank(low);
+                hull.high[lane] = axis.rank(high);
+            }
+            axis
+        });
         let mut index = Index { axes, nodes: Vec::new(), leaves: Vec::new(), root: None };
         let count = leaves.len();
         if count > 0 {
@@ -256,23 +295,10 @@ fn arrange(leaves: &mut [(u32, Hull)], offset: u32) -> Vec<std::ops::Range<u32>>
     groups
 }
 
-/// Lanes whose values all fit 32 bits keep them; others get ranks. O(n log n).
-fn axis(ranges: &[[(u128, u128); LANE_COUNT]], lane: usize) -> Axis {
+/// Whether both ends are ranks as they are. The largest rank stands for everything above.
+fn fits_a_rank((low, high): (u128, u128)) -> bool {
     let limit = u128::from(u32::MAX);
-    if ranges
-        .iter()
-        .all(|range| range[lane].0 < limit && (range[lane].1 < limit || range[lane].1 == u128::MAX))
-    {
-        return Axis::Plain;
-    }
-    let mut starts: Vec<u128> = Vec::with_capacity(ranges.len() * 2);
-    for range in ranges {
-        starts.push(range[lane].0);
-        starts.extend(range[lane].1.checked_add(1));
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    Axis::Ranked(starts)
+    low < limit && (high < limit || high == u128::MAX)
 }
 
 /// The smallest interval of each lane outside which the rule surely doesn't match. Tests behind an effect don't count:

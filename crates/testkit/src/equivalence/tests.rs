@@ -12,7 +12,7 @@ fn ruleset(chain: &str, rules: &[&str], atoms: &mut AtomTable) -> Ruleset {
     let text = format!("table inet t {{ chain c {{ {chain}\n{}\n }}\n }}", rules.join("\n"));
     let (script, diagnostics) = parse(FileId(0), &text, &mut NoIncludes);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    let (ruleset, diagnostics) = lower(&[script], &LowerOptions::default(), atoms);
+    let (ruleset, diagnostics) = lower(vec![script], &LowerOptions::default(), atoms);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     ruleset
 }

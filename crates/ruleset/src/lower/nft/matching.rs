@@ -16,10 +16,13 @@ use firewarden_diagnostic::Diagnostic;
 use firewarden_packet::{Cube, Field, FieldKind, InterfaceName, IntervalSet, Purity, ct_state};
 use smallvec::{SmallVec, smallvec};
 
+/// Intervals; most tests have one, which then needs no memory of its own.
+type Ranges = SmallVec<[(u128, u128); 1]>;
+
 /// The right side of a test.
 enum Values {
     /// The word is in one of the intervals.
-    Plain(Vec<(u128, u128)>),
+    Plain(Ranges),
     /// The word has one of these bits.
     AnyBit(u128),
     /// The word under the first is the second.
@@ -260,11 +263,13 @@ impl Lowerer<'_, '_> {
         if is_route_lookup(left) {
             // `fib … oif` is compared with "there is none", however that is written.
             return match &right.kind {
-                ExprKind::Bool(found) => Ok(Values::Plain(vec![(u128::from(*found), u128::from(*found))])),
-                ExprKind::Number(0) => Ok(Values::Plain(vec![(0, 0)])),
-                ExprKind::Number(1) if want.ty == Type::Boolean => Ok(Values::Plain(vec![(1, 1)])),
-                ExprKind::Symbol(word) if &**word == "exists" => Ok(Values::Plain(vec![(1, 1)])),
-                ExprKind::Symbol(word) if &**word == "missing" => Ok(Values::Plain(vec![(0, 0)])),
+                ExprKind::Bool(found) => {
+                    Ok(Values::Plain(smallvec![(u128::from(*found), u128::from(*found))]))
+                }
+                ExprKind::Number(0) => Ok(Values::Plain(smallvec![(0, 0)])),
+                ExprKind::Number(1) if want.ty == Type::Boolean => Ok(Values::Plain(smallvec![(1, 1)])),
+                ExprKind::Symbol(word) if &**word == "exists" => Ok(Values::Plain(smallvec![(1, 1)])),
+                ExprKind::Symbol(word) if &**word == "missing" => Ok(Values::Plain(smallvec![(0, 0)])),
                 _ => Err(Fail::Unmodelled),
             };
         }
@@ -297,7 +302,7 @@ impl Lowerer<'_, '_> {
         }
         match &right.kind {
             ExprKind::Set(set) => {
-                let mut ranges = Vec::with_capacity(set.elements.len());
+                let mut ranges = Ranges::with_capacity(set.elements.len());
                 each_element(&set.elements, &mut |key, element| {
                     if element.data.is_some() {
                         return invalid(
@@ -317,7 +322,7 @@ impl Lowerer<'_, '_> {
                 Ok(Values::Masked(mask, value))
             }
             ExprKind::Prefix(..) | ExprKind::Range(_) | ExprKind::Wildcard => {
-                Ok(Values::Plain(vec![interval(&test.right, want)?]))
+                Ok(Values::Plain(smallvec![interval(&test.right, want)?]))
             }
             _ => {
                 let (low, high) = interval(&test.right, want)?;
@@ -325,7 +330,7 @@ impl Lowerer<'_, '_> {
                     && want.ty.is_flags()
                     && left.linear.is_identity()
                     && low == high;
-                Ok(if bit_test { Values::AnyBit(low) } else { Values::Plain(vec![(low, high)]) })
+                Ok(if bit_test { Values::AnyBit(low) } else { Values::Plain(smallvec![(low, high)]) })
             }
         }
     }
@@ -451,17 +456,14 @@ fn field_test(field: Field, left: &Left, values: Values, negated: bool) -> State
             (if value & !mask == 0 { smallvec![Cube::new(mask, value)] } else { SmallVec::new() }, negated)
         }
         Values::Plain(ranges) if identity && field.kind() == FieldKind::Range => {
-            return Statement::Test(Test::Range {
-                field,
-                set: signed(field, ranges.into_iter().collect(), negated),
-            });
+            return Statement::Test(Test::Range { field, set: signed(field, set_of(ranges), negated) });
         }
         other => {
             let mut cubes = SmallVec::new();
             let bits = left.selector.bits;
             match other {
                 Values::Plain(ranges) => {
-                    let merged: IntervalSet = ranges.into_iter().collect();
+                    let merged = set_of(ranges);
                     for (low, high) in merged.ranges() {
                         left.linear.preimage(*low, *high, &mut cubes);
                     }
@@ -505,6 +507,14 @@ fn width_of(field: Field, left: &Left) -> u32 {
     match left.selector.place {
         Place::Field { mask, .. } if mask != u128::MAX => field.width(),
         _ => left.selector.bits.min(field.width()),
+    }
+}
+
+/// The numbers of some intervals.
+fn set_of(ranges: Ranges) -> IntervalSet {
+    match ranges.as_slice() {
+        [(low, high)] => IntervalSet::range(*low, *high),
+        _ => ranges.into_iter().collect(),
     }
 }
 
