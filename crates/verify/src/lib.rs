@@ -6,6 +6,7 @@
 
 pub mod address;
 mod check;
+pub mod diff;
 pub mod exposed;
 pub mod intent;
 mod located;

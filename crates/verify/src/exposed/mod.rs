@@ -6,7 +6,7 @@
 
 mod ask;
 mod rows;
-mod words;
+pub(crate) mod words;
 
 use firewarden_diagnostic::{Diagnostic, SourceMap};
 use firewarden_network::Host;

@@ -52,7 +52,7 @@ pub fn address_words(set: &IntervalSet, nfproto: u128) -> Words {
 }
 
 /// The prefixes whose union a set is; an interval that takes more than two is written as such.
-fn prefixes(set: &IntervalSet, nfproto: u128) -> Vec<String> {
+pub fn prefixes(set: &IntervalSet, nfproto: u128) -> Vec<String> {
     let width: u32 = if nfproto == 2 { 32 } else { 128 };
     let mut words = Vec::new();
     for &(low, high) in set.ranges() {
