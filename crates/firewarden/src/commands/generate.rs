@@ -38,6 +38,7 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         SchemaOf::Stack => firewarden_verify::stack::stack_schema(),
         SchemaOf::Exposed => super::exposed::schema(),
         SchemaOf::Trace => super::trace::schema(),
+        SchemaOf::Diff => super::diff::schema(),
     };
     // A schema is made of strings, numbers and lists, which always serialize.
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();

@@ -12,6 +12,7 @@ use firewarden_verify::Located;
 use firewarden_verify::stack::{self, StackFile, read_stack};
 use std::mem::ManuallyDrop;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// What people call a host that they gave no name.
 pub const BARE_HOST: &str = "host";
@@ -31,76 +32,121 @@ pub struct Loaded {
     pub inputs: Vec<Vec<RulesetFile>>,
 }
 
+/// The hosts of one version of a stack.
+pub struct Hosts {
+    /// The stack file, where there is one.
+    pub stack: Option<StackFile>,
+    /// As in [`Loaded`].
+    pub hosts: ManuallyDrop<Vec<Host>>,
+    /// The files of each host.
+    pub inputs: Vec<Vec<RulesetFile>>,
+}
+
 /// Reads the stack file or the rulesets. The error is one that leaves nothing to go on with; others are among the
 /// diagnostics.
 pub fn load(input: &Input) -> Result<Loaded, Stopped> {
     let mut files = Files::with_include_paths(&input.include_paths);
-    let subject = load::subject(&input.paths, &mut files)?;
     let mut atoms = AtomTable::default();
-    match subject {
+    let Hosts { stack, hosts, inputs } =
+        load_from(&input.paths, input.host.as_deref(), &mut files, &mut atoms)?;
+    Ok(Loaded { files, atoms, stack, hosts, inputs })
+}
+
+/// The same for one of several versions, which share files and atoms.
+pub fn load_from(
+    paths: &[PathBuf],
+    host: Option<&str>,
+    files: &mut Files,
+    atoms: &mut AtomTable,
+) -> Result<Hosts, Stopped> {
+    match load::subject(paths, files)? {
         Subject::Rulesets(rulesets) => {
-            let name = input.host.as_deref().unwrap_or(BARE_HOST);
-            let ruleset = load::ruleset(name, &rulesets, &mut files, &mut atoms);
+            let name = host.unwrap_or(BARE_HOST);
+            let ruleset = load::ruleset(name, &rulesets, files, atoms);
             let host = Host { name: name.to_owned(), ruleset, forwards: true, ..Host::default() };
-            Ok(Loaded {
-                files,
-                atoms,
-                stack: None,
-                hosts: ManuallyDrop::new(vec![host]),
-                inputs: vec![rulesets],
-            })
+            Ok(Hosts { stack: None, hosts: ManuallyDrop::new(vec![host]), inputs: vec![rulesets] })
         }
-        Subject::Stack(file) => {
-            let (mut stack, found) = read_stack(file, files.text(file));
-            files.diagnostics.extend(found);
-            let (mut hosts, mut inputs) = (Vec::new(), Vec::new());
-            for declared in &mut stack.hosts {
-                let captured = snapshot_of(declared, file, &mut files);
-                let mut rulesets = rulesets_of(declared, file, &mut files);
-                if let Some(captured) = captured.as_ref().filter(|_| declared.rules.is_empty()) {
-                    rulesets.clone_from(&captured.rulesets);
-                }
-                let ruleset = load::ruleset(&declared.name.value, &rulesets, &mut files, &mut atoms);
-                hosts.push(match captured {
-                    Some(captured) => completed(declared, captured, ruleset),
-                    None => host_of(declared, ruleset),
-                });
-                inputs.push(rulesets);
-            }
-            Ok(Loaded { files, atoms, stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs })
-        }
-        Subject::Snapshots(folders) => {
-            let (mut stack, mut hosts, mut inputs) = (StackFile::default(), Vec::new(), Vec::new());
-            for folder in folders {
-                let captured = snapshot::read(&folder, &mut files)?;
-                let name = captured.host.name.clone();
-                if stack.host(&name).is_some() {
-                    let twice = Diagnostic::error("snapshot-twice", format!("two snapshots are of `{name}`"));
-                    return Err(Stopped {
-                        diagnostics: vec![
-                            twice.help("give them apart, or capture one under another `--host`"),
-                        ],
-                        sources: files.sources,
-                    });
-                }
-                let mut declared = stack::Host {
-                    name: Located::new(name.clone(), Span::new(captured.manifest, 0, 0)),
-                    rules: Vec::new(),
-                    snapshot: None,
-                    addresses: Vec::new(),
-                    interfaces: Vec::new(),
-                    published: Vec::new(),
-                    tcp_loose: true,
-                };
-                let rulesets = captured.rulesets.clone();
-                let ruleset = load::ruleset(&name, &rulesets, &mut files, &mut atoms);
-                hosts.push(completed(&mut declared, captured, ruleset));
-                stack.hosts.push(declared);
-                inputs.push(rulesets);
-            }
-            Ok(Loaded { files, atoms, stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs })
-        }
+        Subject::Stack(file) => Ok(of_stack(file, files, atoms)),
+        Subject::Snapshots(folders) => of_snapshots(&folders, files, atoms),
     }
+}
+
+/// What a host of `live` becomes when a file is loaded on top of what it runs, as `nft -f` and iptables-restore do it: a
+/// script of nft changes what is there, a listing of iptables takes the place of its tables.
+pub fn on_top(
+    live: &Hosts,
+    paths: &[PathBuf],
+    files: &mut Files,
+    atoms: &mut AtomTable,
+) -> Result<Hosts, Stopped> {
+    let added = match load::subject(paths, files)? {
+        Subject::Rulesets(added) => added,
+        Subject::Stack(_) | Subject::Snapshots(_) => {
+            let problem = Diagnostic::error("not-a-ruleset", "the live ruleset is compared with a ruleset");
+            let help =
+                "give the file that is to be loaded; a stack is compared with `diff --git` or two folders";
+            return Err(problem.help(help).into());
+        }
+    };
+    let (Some(host), Some(listed)) = (live.hosts.first(), live.inputs.first()) else {
+        return Err(Diagnostic::error("no-host", "there is no live host").into());
+    };
+    let saved = added.iter().any(|input| input.format == load::Format::IptablesSave);
+    let stays = |input: &&RulesetFile| !(saved && input.format == load::Format::IptablesSave);
+    let inputs: Vec<RulesetFile> = listed.iter().filter(stays).copied().chain(added).collect();
+    let ruleset = load::ruleset(&host.name, &inputs, files, atoms);
+    let after = Host { ruleset, ..host.clone() };
+    Ok(Hosts { stack: live.stack.clone(), hosts: ManuallyDrop::new(vec![after]), inputs: vec![inputs] })
+}
+
+fn of_stack(file: FileId, files: &mut Files, atoms: &mut AtomTable) -> Hosts {
+    let (mut stack, found) = read_stack(file, files.text(file));
+    files.diagnostics.extend(found);
+    let (mut hosts, mut inputs) = (Vec::new(), Vec::new());
+    for declared in &mut stack.hosts {
+        let captured = snapshot_of(declared, file, files);
+        let mut rulesets = rulesets_of(declared, file, files);
+        if let Some(captured) = captured.as_ref().filter(|_| declared.rules.is_empty()) {
+            rulesets.clone_from(&captured.rulesets);
+        }
+        let ruleset = load::ruleset(&declared.name.value, &rulesets, files, atoms);
+        hosts.push(match captured {
+            Some(captured) => completed(declared, captured, ruleset),
+            None => host_of(declared, ruleset),
+        });
+        inputs.push(rulesets);
+    }
+    Hosts { stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs }
+}
+
+fn of_snapshots(folders: &[PathBuf], files: &mut Files, atoms: &mut AtomTable) -> Result<Hosts, Stopped> {
+    let (mut stack, mut hosts, mut inputs) = (StackFile::default(), Vec::new(), Vec::new());
+    for folder in folders {
+        let captured = snapshot::read(folder, files)?;
+        let name = captured.host.name.clone();
+        if stack.host(&name).is_some() {
+            let twice = Diagnostic::error("snapshot-twice", format!("two snapshots are of `{name}`"));
+            return Err(Stopped {
+                diagnostics: vec![twice.help("give them apart, or capture one under another `--host`")],
+                sources: std::mem::take(&mut files.sources),
+            });
+        }
+        let mut declared = stack::Host {
+            name: Located::new(name.clone(), Span::new(captured.manifest, 0, 0)),
+            rules: Vec::new(),
+            snapshot: None,
+            addresses: Vec::new(),
+            interfaces: Vec::new(),
+            published: Vec::new(),
+            tcp_loose: true,
+        };
+        let rulesets = captured.rulesets.clone();
+        let ruleset = load::ruleset(&name, &rulesets, files, atoms);
+        hosts.push(completed(&mut declared, captured, ruleset));
+        stack.hosts.push(declared);
+        inputs.push(rulesets);
+    }
+    Ok(Hosts { stack: Some(stack), hosts: ManuallyDrop::new(hosts), inputs })
 }
 
 /// The snapshot that a stack file names for a host. `None` where there is none, or after saying what is wrong with it.

@@ -3,6 +3,7 @@
 mod capture;
 mod check;
 mod confirm;
+mod diff;
 mod exposed;
 mod generate;
 mod hosts;
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Stopped> = match &cli.command {
         Command::Check(options) => check::run(options, cli.color),
+        Command::Diff(options) => diff::run(options, cli.color),
         Command::Exposed(options) => exposed::run(options, cli.color),
         Command::Trace(options) => trace::run(options, cli.color),
         Command::Capture(options) => capture::run(options, cli.color),

@@ -25,12 +25,29 @@ pub struct Files {
     /// By the path with links resolved, so that a cycle of includes is seen as one.
     known: BTreeMap<PathBuf, FileId>,
     stdin: Option<FileId>,
+    /// A folder that stands for something else, with the name that people know its files by.
+    renamed: Option<(PathBuf, String)>,
 }
 
 impl Files {
     /// Nothing read yet. Included files are looked for in these folders after the including file's own.
     pub fn with_include_paths(include_paths: &[PathBuf]) -> Files {
         Files { include_paths: include_paths.to_vec(), ..Files::default() }
+    }
+
+    /// Shows files of a folder under another name: a temporary one, made from a revision.
+    pub fn rename(&mut self, folder: &Path, name: &str) {
+        self.renamed = Some((folder.to_path_buf(), name.to_owned()));
+    }
+
+    /// The name of a file as people know it.
+    fn name_of(&self, path: &Path) -> String {
+        if let Some((folder, name)) = &self.renamed
+            && let Ok(inside) = path.strip_prefix(folder)
+        {
+            return format!("{name}{}", inside.display());
+        }
+        shown(path).display().to_string()
     }
 
     /// Reads a file, or standard input where the path is `-`.
@@ -47,7 +64,7 @@ impl Files {
         if let Some(&file) = self.known.get(&real) {
             return Ok(file);
         }
-        let file = self.add(shown(path).display().to_string(), read::read_file(path)?);
+        let file = self.add(self.name_of(path), read::read_file(path)?);
         self.folders.insert(file, folder_of(path));
         self.known.insert(real, file);
         Ok(file)

@@ -4,11 +4,12 @@
 //! seen by both.
 
 use super::changed::Way;
+use super::compare::Decider;
 use firewarden_engine::{Detail, Engine, Fate, Flow, Origin, OutOfBudget, Step};
 use firewarden_network::{Host, HostView};
 use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, Point, fib_type};
 use firewarden_ruleset::Surroundings;
-use firewarden_ruleset::interpreter::{Interpreter, Outcome, Walk};
+use firewarden_ruleset::interpreter::{Interpreter, Outcome, Translation, Walk};
 use firewarden_ruleset::ir::Hook;
 
 /// Where a packet goes.
@@ -106,12 +107,24 @@ impl<'c> Crossed<'c> {
 
     /// The same by the interpreter, for one packet. Gives the packet as it is in the end.
     pub fn replay(&self, way: Way, packet: &Point, atoms: &AtomTable) -> (Ending, Point) {
-        let mut replay = Replay { crossed: self, atoms, walk: Walk::new(packet.clone()) };
-        let ending = match way {
-            Way::Arriving => replay.arrive(packet),
-            Way::Leaving => replay.leave(),
-        };
+        let mut replay = Replay { crossed: self, atoms, walk: Walk::new(packet.clone()), last: None };
+        let ending = replay.run(way, packet);
         (ending, replay.walk.now)
+    }
+
+    /// The same for a packet of a connection that exists, with what the connection tracking does to it; and the last rule
+    /// on the way.
+    pub fn replay_connection(
+        &self,
+        way: Way,
+        packet: &Point,
+        translation: Translation,
+        atoms: &AtomTable,
+    ) -> (Ending, Option<Decider>) {
+        let mut replay = Replay { crossed: self, atoms, walk: Walk::new(packet.clone()), last: None };
+        replay.walk.translation = translation;
+        let ending = replay.run(way, packet);
+        (ending, replay.last)
     }
 }
 
@@ -260,9 +273,17 @@ struct Replay<'r> {
     crossed: &'r Crossed<'r>,
     atoms: &'r AtomTable,
     walk: Walk,
+    last: Option<Decider>,
 }
 
 impl Replay<'_> {
+    fn run(&mut self, way: Way, packet: &Point) -> Ending {
+        match way {
+            Way::Arriving => self.arrive(packet),
+            Way::Leaving => self.leave(),
+        }
+    }
+
     fn arrive(&mut self, packet: &Point) -> Ending {
         self.walk.now.set(Field::OIFNAME, 0);
         for (address, kind) in [(Field::SADDR, Field::FIB_SADDR_TYPE), (Field::DADDR, Field::FIB_DADDR_TYPE)]
@@ -334,6 +355,7 @@ impl Replay<'_> {
         for &hook in hooks {
             let host = self.crossed.host;
             let result = Interpreter::new(&host.ruleset, self.atoms).run_hook(hook, &mut self.walk, host);
+            self.last = result.events.last().map(|event| Decider { hook, rule: event.rule }).or(self.last);
             let fate = match result.outcome {
                 Outcome::Accepted => continue,
                 Outcome::Dropped => Fate::Dropped,

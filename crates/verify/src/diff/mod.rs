@@ -9,6 +9,7 @@ mod atoms;
 mod canonical;
 mod changed;
 mod compare;
+mod connections;
 mod cross;
 mod pairing;
 mod sets;
@@ -16,6 +17,7 @@ mod tell;
 
 pub use atoms::align;
 pub use compare::{COMPARED, Change, Compared, Decider, DiffOptions, Effect};
+pub use connections::{CutConnection, cut_connections};
 pub use cross::{Direction, Ending};
 pub use sets::{Names, PacketSet, products};
 pub use tell::{Telling, ToldChange, ToldRule};

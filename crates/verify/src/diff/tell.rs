@@ -162,7 +162,8 @@ impl Telling<'_> {
         format!("{} {shown}", field_words(field))
     }
 
-    fn rule(&self, decider: Option<Decider>, host: &Host) -> ToldRule {
+    /// A rule of one of the two hosts in words.
+    pub fn rule(&self, decider: Option<Decider>, host: &Host) -> ToldRule {
         let Some(Decider { hook, rule: at }) = decider else {
             return ToldRule { span: None, text: "no rule".to_owned(), manager: None };
         };

@@ -1,0 +1,252 @@
+//! What a change of rulesets means: which packets fare differently, and nothing else.
+
+mod json;
+mod names;
+mod show;
+mod versions;
+
+pub use json::schema;
+
+use super::Stopped;
+use super::hosts;
+use crate::cli::Diff;
+use crate::internal_error;
+use crate::load::{self, Files};
+use crate::output::{self, Color};
+use crate::progress::Progress;
+use firewarden_diagnostic::{Diagnostic, SourceMap, Verdict};
+use firewarden_network::Host;
+use firewarden_packet::{AtomTable, PacketBox};
+use firewarden_verify::CheckOptions;
+use firewarden_verify::diff::{DiffOptions, HostPair, Telling, ToldChange, Touched, align_atoms};
+use firewarden_verify::stack::{DeclaredIntent, StackFile};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+/// Something differs.
+const DIFFERS: u8 = 1;
+/// A limit ended before everything was compared.
+const UNDETERMINED: u8 = 3;
+
+/// Everything that a diff says.
+pub struct Answer {
+    /// What was compared, in words.
+    pub before: String,
+    pub after: String,
+    pub hosts: Vec<HostAnswer>,
+    /// Intents whose verdict changes; empty where there is no stack file.
+    pub intents: Vec<IntentChange>,
+    /// How many intents were asked on both sides.
+    pub intents_asked: usize,
+}
+
+/// What differs on one host.
+pub struct HostAnswer {
+    pub name: String,
+    pub touched: Touched,
+    pub changes: Vec<ToldChange>,
+    /// Live connections that are cut, where connections are known.
+    pub cuts: Vec<names::Cut>,
+    pub undecided: Vec<PacketBox>,
+    pub regions: u64,
+    /// Only one of the two has the host.
+    pub only: Option<&'static str>,
+}
+
+/// An intent whose verdict changes.
+pub struct IntentChange {
+    pub intent: String,
+    pub owner: Option<String>,
+    pub before: Verdict,
+    pub after: Verdict,
+    /// Why, where it holds no more: the first finding's words.
+    pub why: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(options: &Diff, color: Color) -> Result<ExitCode, Stopped> {
+    let versions = versions::find(options)?;
+    let mut files = Files::with_include_paths(&options.include_paths);
+    if let Some((folder, name)) = &versions.renamed {
+        files.rename(folder, name);
+    }
+    let mut atoms = AtomTable::default();
+    let before = hosts::load_from(&versions.before, options.host.as_deref(), &mut files, &mut atoms)?;
+    let after = match options.running {
+        true => hosts::on_top(&before, &options.paths, &mut files, &mut atoms)?,
+        false => hosts::load_from(&versions.after, options.host.as_deref(), &mut files, &mut atoms)?,
+    };
+    if load::has_errors(&files.diagnostics) {
+        return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources });
+    }
+    output::complain(&files.diagnostics, &files.sources, color);
+    let progress = Progress::start("comparing");
+    let mut sides = Sides { before, after, atoms, sources: files.sources };
+    let compared = sides.compare(options, versions.names);
+    drop(progress);
+    let answer = match compared {
+        Ok(answer) => answer,
+        Err(Failure::Input(problem)) => {
+            return Err(Stopped { diagnostics: vec![problem], sources: sides.sources });
+        }
+        Err(Failure::Internal(what)) => {
+            internal_error::complain(&what);
+            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
+        }
+    };
+    output::print(&show::render(&answer, &sides.atoms, &sides.sources, options.format, color.style()))?;
+    Ok(ExitCode::from(answer.exit_code()))
+}
+
+impl Answer {
+    fn exit_code(&self) -> u8 {
+        let differs = |host: &HostAnswer| !host.changes.is_empty() || host.only.is_some();
+        if self.hosts.iter().any(differs) {
+            DIFFERS
+        } else if self.hosts.iter().any(|host| !host.undecided.is_empty()) {
+            UNDETERMINED
+        } else {
+            0
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    Input(Diagnostic),
+    Internal(String),
+}
+
+/// Both sides, read.
+struct Sides {
+    before: hosts::Hosts,
+    after: hosts::Hosts,
+    atoms: AtomTable,
+    sources: SourceMap,
+}
+
+impl Sides {
+    fn compare(&mut self, options: &Diff, words: (String, String)) -> Result<Answer, Failure> {
+        let intents = self.intents();
+        for (side, stack) in
+            [(&mut self.before.hosts, &self.before.stack), (&mut self.after.hosts, &self.after.stack)]
+        {
+            if let Some(stack) = stack {
+                firewarden_verify::complete_hosts(side, stack, &intents);
+            }
+        }
+        let names = names::of(&self.after.hosts, &self.before.hosts);
+        let mut answer = Answer {
+            before: words.0,
+            after: words.1,
+            hosts: Vec::new(),
+            intents: Vec::new(),
+            intents_asked: 0,
+        };
+        let all: BTreeSet<String> =
+            self.before.hosts.iter().chain(self.after.hosts.iter()).map(|host| host.name.clone()).collect();
+        let bare = self.before.stack.is_none() && self.after.stack.is_none();
+        if self.before.stack.is_none() != self.after.stack.is_none() {
+            return Err(Failure::Input(
+                Diagnostic::error("different-kinds", "one side is a ruleset, the other one a stack of hosts")
+                    .help("give two rulesets or two folders; a ruleset of one host of a stack is compared with `diff OLD.nft NEW.nft`"),
+            ));
+        }
+        for name in all {
+            if options.host.as_ref().is_some_and(|wanted| *wanted != name && !bare) {
+                continue;
+            }
+            answer.hosts.push(self.host(&name, options, &names)?);
+        }
+        if let Some(wanted) = options.host.as_ref().filter(|_| answer.hosts.is_empty()) {
+            let known: Vec<&str> = self.after.hosts.iter().map(|host| host.name.as_str()).collect();
+            return Err(Failure::Input(hosts::unknown(wanted, &known)));
+        }
+        if answer.hosts.iter().any(|host| !host.changes.is_empty() || host.only.is_some())
+            && !intents.is_empty()
+        {
+            answer.intents_asked = intents.len();
+            answer.intents = self.intent_changes(&intents)?;
+        }
+        Ok(answer)
+    }
+
+    fn host(
+        &mut self,
+        name: &str,
+        options: &Diff,
+        names: &BTreeMap<String, String>,
+    ) -> Result<HostAnswer, Failure> {
+        let place = |hosts: &[Host]| hosts.iter().position(|host| host.name == name);
+        let found = (place(&self.before.hosts), place(&self.after.hosts));
+        let mut told = HostAnswer {
+            name: name.to_owned(),
+            touched: Touched::default(),
+            changes: Vec::new(),
+            cuts: Vec::new(),
+            undecided: Vec::new(),
+            regions: 0,
+            only: None,
+        };
+        let (Some(first), Some(second)) = found else {
+            told.only = Some(if found.0.is_some() { "before" } else { "after" });
+            return Ok(told);
+        };
+        let Some(before) = self.before.hosts.get(first) else { return Ok(told) };
+        if let Some(after) = self.after.hosts.get_mut(second) {
+            align_atoms(&before.ruleset, &mut after.ruleset, &self.atoms);
+        }
+        let Some(after) = self.after.hosts.get(second) else { return Ok(told) };
+        let pair = HostPair::new(before, after, &self.atoms);
+        let mut limits = DiffOptions::default();
+        if let Some(steps) = options.budget {
+            limits.steps = steps;
+        }
+        let compared = pair.compare(&self.atoms, limits);
+        if let Some(what) = compared.unconfirmed {
+            return Err(Failure::Internal(format!("engine and interpreter disagree about {what}")));
+        }
+        let telling = Telling { before, after, atoms: &self.atoms, sources: &self.sources, names };
+        told.touched = pair.touched();
+        told.changes = telling.changes(&compared);
+        told.cuts = names::cuts(&telling, &self.atoms, names, names::session());
+        told.undecided = compared.undecided;
+        told.regions = compared.regions;
+        Ok(told)
+    }
+
+    /// The intents of both stack files, each once.
+    fn intents(&self) -> Vec<DeclaredIntent> {
+        let of =
+            |stack: &Option<StackFile>| stack.as_ref().map(|stack| stack.intents.clone()).unwrap_or_default();
+        of(&self.after.stack)
+    }
+
+    /// Asks each intent of both sides.
+    fn intent_changes(&mut self, intents: &[DeclaredIntent]) -> Result<Vec<IntentChange>, Failure> {
+        let mut verdicts = Vec::new();
+        for side in [&mut self.before, &mut self.after] {
+            let checked = firewarden_verify::check(
+                &mut side.hosts,
+                side.stack.as_ref(),
+                intents,
+                &mut self.atoms,
+                &self.sources,
+                &CheckOptions::default(),
+            )
+            .map_err(|disagreement| Failure::Internal(disagreement.to_string()))?;
+            verdicts.push(checked.results);
+        }
+        let [before, after] = verdicts.as_slice() else { return Ok(Vec::new()) };
+        let changed = before.iter().zip(after).filter(|(before, after)| before.verdict != after.verdict);
+        Ok(changed
+            .map(|(before, after)| IntentChange {
+                intent: after.intent.clone(),
+                owner: after.owner.clone(),
+                before: before.verdict,
+                after: after.verdict,
+                why: after.shown().first().map(|finding| finding.diagnostic.message.clone()),
+            })
+            .collect())
+    }
+}
