@@ -121,11 +121,11 @@ fn connection_tracking() {
     );
     filter(
         "-m conntrack --ctorigdstport 67 -j ACCEPT",
-        &[
-            "ct state established-new; meta l4proto tcp,udp,132,136; ct original proto-dst 67; accept",
-            "ct state established-new; meta l4proto not tcp,udp,132,136; \
-             <-m conntrack --ctorigdstport 67>; accept",
-        ],
+        &["ct state established-new; ct original proto-dst 67; accept"],
+    );
+    filter(
+        "-p icmp -m conntrack ! --ctorigdstport 67 -j ACCEPT",
+        &["meta l4proto icmp; ct state established-new; not <-m conntrack --ctorigdstport 67>; accept"],
     );
     filter(
         "-m conntrack --ctstate NEW --ctproto 17 --ctorigdstport 67 -j ACCEPT",

@@ -177,32 +177,22 @@ impl Lowerer<'_, '_> {
         }
     }
 
-    /// A port of the connection. Where the kernel asks for one that the protocol doesn't have, it sees something else
-    /// in its place: the type and code of ICMP, its identifier, the key of GRE, or 0.
+    /// A port of the connection. Of a protocol without ports the kernel gives what it keeps in their place: type and
+    /// code of ICMP, its identifier, the key of GRE, or 0. Where the rule names no protocol, such packets have some port.
     fn ports(&mut self, context: &mut RuleContext<'_, '_>, field: Field, option: &OptionUse) {
-        let (low, high) = args::port_range(&context.value(option), ':').unwrap_or_default();
-        let set = IntervalSet::range(low.into(), high.into());
-        let known = [context.get(0, "protocol"), context.get(option.instance, "ctproto")]
+        let portless = [context.get(0, "protocol"), context.get(option.instance, "ctproto")]
             .into_iter()
             .flatten()
             .filter(|option| !option.negated)
-            .filter_map(|option| args::protocol(&context.value(option)));
-        if known.into_iter().any(|protocol| PORTED.contains(&protocol)) {
-            context.range(field, 0xFFFF, set, option.negated);
+            .filter_map(|option| args::protocol(&context.value(option)))
+            .any(|protocol| protocol != 0 && !PORTED.contains(&protocol));
+        if portless {
+            let text = format!("-m conntrack {}", context.option_text(option, false));
+            let atom = self.atom("port of a connection without ports", &text, Purity::Pure);
+            context.atom_test(atom, option.negated);
             return;
         }
-        let set = if option.negated { set.complement(0xFFFF) } else { set };
-        let ported = PORTED.iter().map(|&protocol| (u128::from(protocol), u128::from(protocol))).collect();
-        let ported = Test::Range { field: Field::L4PROTO, set: ported };
-        let other = negate(&ported, 255);
-        let text = format!("-m conntrack {}", context.option_text(option, false));
-        let atom = self.atom("port of a connection without ports", &text, Purity::Pure);
-        let conditions = [
-            vec![ported, Test::Range { field, set }],
-            vec![other, Test::Atom { atom, negated: option.negated }],
-        ];
-        if !context.any_of(&conditions) {
-            context.atom_test(atom, option.negated);
-        }
+        let (low, high) = args::port_range(&context.value(option), ':').unwrap_or_default();
+        context.range(field, 0xFFFF, IntervalSet::range(low.into(), high.into()), option.negated);
     }
 }

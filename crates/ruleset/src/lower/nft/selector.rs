@@ -459,7 +459,7 @@ fn ct(key: &str, direction: Option<Direction>, site: &Site, span: Span) -> Resul
         "label" => unknown(Type::CtLabel),
         "event" => unknown(Type::CtEvent),
         // Of other protocols, the kernel gives what it keeps in the place of ports: type and code of ICMP, the key of GRE.
-        "proto-src" | "proto-dst" if original && has_ports(site.transport) => {
+        "proto-src" | "proto-dst" if original && may_have_ports(site.transport) => {
             let field = if key == "proto-src" { Field::CT_ORIGINAL_SPORT } else { Field::CT_ORIGINAL_DPORT };
             Selector::field(field, Type::Service, Need::Nothing)
         }
@@ -487,10 +487,9 @@ fn ct(key: &str, direction: Option<Direction>, site: &Site, span: Span) -> Resul
     })
 }
 
-/// Whether connections of the protocol have ports for sure. DCCP isn't among them: kernels since 6.16 no longer track its
-/// ports.
-fn has_ports(transport: Known) -> bool {
-    matches!(transport, Known::One(6 | 17 | 132 | 136))
+/// False where connections of the protocol have no ports. DCCP has none, since kernels from 6.16 on don't track them.
+fn may_have_ports(transport: Known) -> bool {
+    matches!(transport, Known::Any | Known::Several | Known::One(6 | 17 | 132 | 136))
 }
 
 fn rt(key: &str, family: Option<SyntaxFamily>, site: &Site, span: Span) -> Result<Selector, Box<Diagnostic>> {
