@@ -2,8 +2,10 @@
 //!
 //! [`capture()`] asks the kernel and its programs for everything that the meaning of a ruleset hangs on,
 //! [`snapshot::write`] makes a folder of it, and [`parse`] reads such files. Beside `firewarden-oracle`, which has
-//! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure.
+//! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure, and so is [`anonymize()`] but for
+//! its key.
 
+mod anonymize;
 mod capture;
 mod clock;
 mod generation;
@@ -13,7 +15,9 @@ mod program;
 pub mod snapshot;
 mod sysctl;
 
+pub use anonymize::anonymize;
 pub use capture::{CaptureError, CaptureOptions, capture, host_name};
+pub use generation::within;
 pub use iptables::LEGACY;
 pub use program::ProgramError;
 pub use snapshot::{Manifest, Snapshot};

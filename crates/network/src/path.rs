@@ -1,4 +1,5 @@
-//! Paths: which hosts a packet passes, from what is declared of links. Routing tables come later.
+//! Paths: which hosts a packet passes, as far as its sender and the declared links tell. Hosts whose routes are known
+//! follow those.
 
 use crate::host::{Host, HostId};
 use firewarden_packet::InterfaceName;
@@ -23,13 +24,20 @@ pub struct Path {
     pub via: Vec<Via>,
     /// The interface it comes in by at its destination, where the question says so.
     pub input: Option<InterfaceName>,
+    /// The hosts in between were named by whoever asks, so that routes don't overrule them.
+    pub declared: bool,
+}
+
+/// How many hosts a packet may pass among so many declared ones: each twice, since translation may send a packet back.
+pub fn hop_limit(hosts: usize) -> usize {
+    2 * hosts + 2
 }
 
 impl Path {
     /// The way from an address to another, by links: straight where both are on a link of some host or nothing is known
     /// of the destination's link, else through the host that has a leg on the destination's link.
     pub fn between(hosts: &[Host], source: Option<HostId>, nfproto: u128, from: u128, to: u128) -> Path {
-        let mut path = Path { source, via: Vec::new(), input: None };
+        let mut path = Path { source, via: Vec::new(), input: None, declared: false };
         let links = |host: &Host| -> Vec<crate::host::Address> {
             host.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect()
         };

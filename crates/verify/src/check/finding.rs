@@ -189,9 +189,6 @@ impl Teller<'_> {
         for note in advice.notes.drain(..) {
             diagnostic = diagnostic.because(note);
         }
-        if let Some(because) = &self.declared.because {
-            diagnostic = diagnostic.because(format!("the flow is there because {because}"));
-        }
         if let Some(manager) = manager_of(&host.ruleset, happening.event.rule) {
             return diagnostic.help(format!("the rule is {}'s: {}", manager.name, manager.edit));
         }
@@ -296,6 +293,18 @@ impl Teller<'_> {
                 "{0} does not own the destination and does not forward: check the addresses, or declare the interfaces of {0}",
                 self.model.name(id)
             ),
+            Ending::NoRoute(id) => format!("add a route to the destination on {}", self.model.name(id)),
+            Ending::ReversePath(id) => format!(
+                "correct the route of {0} back to the source, or set `rp_filter` to 2 on the interface by which it comes in",
+                self.model.name(id)
+            ),
+            Ending::Loop(id) => {
+                format!("look at the routes of {} and of the next router", self.model.name(id))
+            }
+            Ending::Astray(id) => format!(
+                "let answers take the way back that the connection came by: look at the routes on the way to {}",
+                self.model.name(id)
+            ),
             _ => "check the addresses of the intent, and the rules that translate them".to_owned(),
         }
     }
@@ -392,7 +401,11 @@ fn same_end(ending: Ending, outcome: Outcome) -> bool {
             let rejected = matches!(fate, firewarden_engine::Fate::Rejected(_));
             left == host && hook == other && with.is_some() == rejected
         }
-        (Ending::NotForwarded(left), Outcome::NotForwarded(right)) => left == right,
+        (Ending::NotForwarded(left), Outcome::NotForwarded(right))
+        | (Ending::NoRoute(left), Outcome::NoRoute(right))
+        | (Ending::ReversePath(left), Outcome::ReversePath(right))
+        | (Ending::Loop(left), Outcome::Loop(right))
+        | (Ending::Astray(left), Outcome::Astray(right)) => left == right,
         _ => false,
     }
 }
@@ -408,6 +421,14 @@ pub(crate) fn ending_text(ending: Ending, name: &dyn Fn(HostId) -> String) -> St
         }
         Ending::Refused(id, _, Some(RejectWith::Icmp)) => format!("rejected by {}", name(id)),
         Ending::NotForwarded(id) => format!("not forwarded by {}", name(id)),
+        Ending::NoRoute(id) => format!("{} has no route to it", name(id)),
+        Ending::ReversePath(id) => {
+            format!("dropped by {}, whose way back to the source is another one (rp_filter)", name(id))
+        }
+        Ending::Loop(id) => format!("going round, past {} again", name(id)),
+        Ending::Astray(id) => {
+            format!("an answer that takes another way, and belongs to no connection at {}", name(id))
+        }
     }
 }
 

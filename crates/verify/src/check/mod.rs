@@ -6,6 +6,7 @@ mod model;
 mod prove;
 mod replay;
 mod route;
+mod ways;
 
 pub use model::{complete_hosts, single_host_stack};
 
@@ -15,13 +16,15 @@ pub(crate) use replay::{Ending, Happening, Replay, Trip};
 pub(crate) use route::path_of;
 
 use crate::address::Family;
-use crate::intent::{Claim, Expectation, Names, Question, Resolved, Target, conflicts, questions, resolve};
+use crate::intent::{
+    Claim, Expectation, Names, Question, Resolved, Senders, Target, conflicts, questions, resolve,
+};
 use crate::stack::{Assumption, DeclaredIntent, StackFile};
 use finding::Teller;
 use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, SourceMap, Verdict};
 use firewarden_network::{Host, Network};
 use firewarden_packet::{AtomTable, Field, InterfaceName};
-use prove::{Answer, Budget, Prover};
+use prove::{Answer, Budget, OwnAddresses, Prover};
 use route::Routers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -107,6 +110,8 @@ pub fn check(
     let model = Model { stack: declarations, hosts, single: stack.is_none() };
     let mut checker = Checker {
         translators: model.translators(),
+        senders: model.senders(),
+        own: OwnAddresses::new(hosts),
         routers: Routers::new(&model),
         model: &model,
         network: &network,
@@ -152,6 +157,8 @@ struct Checker<'c> {
     sources: &'c SourceMap,
     options: &'c CheckOptions,
     translators: Vec<usize>,
+    senders: Senders,
+    own: OwnAddresses,
     routers: Routers<'c>,
     diagnostics: Vec<Diagnostic>,
     /// How often each id was given.
@@ -249,7 +256,10 @@ impl Checker<'_> {
         let mut assumed = general.to_vec();
         assumed.extend(self.assumptions(&declared.assumptions));
         let input = declared.input.as_ref().and_then(|name| InterfaceName::new(&name.value).ok());
-        let mut asked = questions(resolved, self.model.stack, &self.translators);
+        // What comes in by an interface was sent by somebody else.
+        let nobody = Senders::default();
+        let senders = if input.is_none() { &self.senders } else { &nobody };
+        let mut asked = questions(resolved, self.model.stack, &self.translators, senders);
         if let Some(missing) = self.carve_out_sets(&mut asked, &mut assumed) {
             item.findings.push(Finding::from(missing));
             return Ok(());
@@ -258,6 +268,7 @@ impl Checker<'_> {
             model: self.model,
             network: self.network,
             atoms: self.atoms,
+            own: &self.own,
             assumed: assumed.iter().flat_map(|one| one.values.iter().copied()).collect(),
         };
         let teller = Teller {

@@ -4,7 +4,7 @@ use super::model::{Model, loopback};
 use super::route::Lane;
 use crate::intent::{Claim, Question, Target};
 use firewarden_engine::{Detail, Flow, OutOfBudget, Peeler};
-use firewarden_network::{HostId, Journey, Network, Outcome, Path};
+use firewarden_network::{Host, HostId, Journey, Network, Outcome, Path};
 use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point};
 
 /// Regions that break the claim only under some values of atoms, looked at more closely for a packet that breaks it
@@ -57,10 +57,37 @@ pub(crate) enum Answer {
     Vacuous,
 }
 
+/// The addresses of all hosts.
+#[derive(Debug)]
+pub(crate) struct OwnAddresses {
+    /// Protocol family and address, sorted.
+    sorted: Vec<(u128, u128)>,
+}
+
+impl OwnAddresses {
+    /// O(addresses × log addresses).
+    pub fn new(hosts: &[Host]) -> OwnAddresses {
+        let of_interfaces = hosts.iter().flat_map(|host| &host.interfaces);
+        let all = hosts.iter().flat_map(|host| &host.addresses);
+        let all = all.chain(of_interfaces.flat_map(|interface| &interface.addresses));
+        let mut sorted: Vec<(u128, u128)> = all.map(|address| (address.nfproto, address.value)).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        OwnAddresses { sorted }
+    }
+
+    /// The lowest within `low..=high`.
+    fn first_within(&self, nfproto: u128, low: u128, high: u128) -> Option<u128> {
+        let at = self.sorted.partition_point(|&known| known < (nfproto, low));
+        self.sorted.get(at).filter(|&&(of, value)| of == nfproto && value <= high).map(|&(_, value)| value)
+    }
+}
+
 pub(crate) struct Prover<'p> {
     pub model: &'p Model<'p>,
     pub network: &'p Network<'p>,
     pub atoms: &'p AtomTable,
+    pub own: &'p OwnAddresses,
     /// Values of atoms that are taken for granted.
     pub assumed: Vec<(Field, u128)>,
 }
@@ -208,7 +235,7 @@ impl Prover<'_> {
             return Ok((Some(Breach::AnswerLost), answer.region().clone()));
         }
         let (later, on) =
-            self.network.continue_original(&mut answer, journey, Detail::Fate, &mut budget.steps)?;
+            self.network.continue_original(&mut answer, journey, &back, Detail::Fate, &mut budget.steps)?;
         let lost = on.outcome != journey.outcome;
         Ok((lost.then_some(Breach::LaterLost), later.region().clone()))
     }
@@ -266,7 +293,7 @@ impl Prover<'_> {
             && self.atoms.get(field).is_some_and(|info| {
                 !matches!(
                     &*info.kind,
-                    "nat range" | "nat port" | "nat address" | "numgen" | "jhash" | "symhash"
+                    "nat range" | "nat port" | "nat address" | "numgen" | "jhash" | "symhash" | "next hop"
                 )
             })
     }
@@ -426,14 +453,12 @@ impl Prover<'_> {
         point
     }
 
-    /// A declared address of a host within a dim.
+    /// A declared address of a host within a dim that isn't wide. O(log addresses).
     fn declared_in(&self, nfproto: u128, dim: &Dim) -> Option<u128> {
-        let own = self.model.hosts.iter().flat_map(|host| {
-            host.addresses.iter().chain(host.interfaces.iter().flat_map(|interface| &interface.addresses))
-        });
-        let wide = matches!(dim, Dim::Range(low, high) if high - low > 0xFF_FFFF);
-        own.filter(|address| !wide && address.nfproto == nfproto)
-            .map(|address| address.value)
-            .find(|&value| dim.contains(value))
+        match dim {
+            Dim::Range(low, high) if high - low > 0xFF_FFFF => None,
+            Dim::Range(low, high) => self.own.first_within(nfproto, *low, *high),
+            Dim::Bits(_) => None,
+        }
     }
 }

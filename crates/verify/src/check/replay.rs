@@ -3,13 +3,17 @@
 //! Follows the same declarations as `firewarden-network`, packet by packet and without its code, so that a mistake in
 //! either shows as a disagreement.
 
+mod back;
+
 use super::model::loopback;
 use super::prove::Breach;
-use firewarden_network::{Host, HostId, Path, Via};
+use super::ways::{self, Asked, Direction};
+use firewarden_network::{Host, HostId, Path, Via, hop_limit};
 use firewarden_packet::{AtomTable, Field, InterfaceName, Point, ct_state, ct_status, fib_type, tcp_flag};
 use firewarden_ruleset::Surroundings;
 use firewarden_ruleset::interpreter::{End, Event, Interpreter, Outcome as HookOutcome, Translation, Walk};
 use firewarden_ruleset::ir::{Hook, RejectWith};
+use std::collections::VecDeque;
 
 /// Where a packet ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,14 @@ pub(crate) enum Ending {
     Refused(HostId, Hook, Option<RejectWith>),
     /// A host that doesn't forward got it.
     NotForwarded(HostId),
+    /// A host has no route to the destination.
+    NoRoute(HostId),
+    /// A host reaches the source another way, or is the source itself.
+    ReversePath(HostId),
+    /// It went round.
+    Loop(HostId),
+    /// An answer that isn't part of the connection where it came to.
+    Astray(HostId),
 }
 
 /// What a rule did on the way.
@@ -44,6 +56,8 @@ pub(crate) struct Trip {
     /// Of a later packet: how it came to each host.
     pub arrivals: Vec<Arrival>,
     hops: Vec<Hop>,
+    /// Of an answer: which of the first packet's hops it met.
+    met: Vec<usize>,
 }
 
 /// A later packet of a connection before a host.
@@ -66,6 +80,7 @@ impl Trip {
             last,
             arrivals: Vec::new(),
             hops: Vec::new(),
+            met: Vec::new(),
         }
     }
 }
@@ -92,6 +107,26 @@ enum Way {
     In,
 }
 
+/// A later packet at a host.
+#[derive(Clone, Copy)]
+struct Place {
+    host: HostId,
+    way: Way,
+    input: u128,
+    output: u128,
+}
+
+/// Where a packet goes from a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onward {
+    /// Where the path says.
+    Planned,
+    /// Over an interface to a router.
+    Router((u128, u128), Option<InterfaceName>),
+    /// To whoever has its destination, on a link.
+    Link,
+}
+
 /// Hosts, and how to ask them.
 pub(crate) struct Replay<'r> {
     pub hosts: &'r [Host],
@@ -112,6 +147,7 @@ impl Replay<'_> {
                 last: packet.clone(),
                 arrivals: Vec::new(),
                 hops: Vec::new(),
+                met: Vec::new(),
             },
         };
         traveller.trip.ending = traveller.run(path);
@@ -132,21 +168,38 @@ impl Replay<'_> {
         if matches!(packet.get(Field::L4PROTO), 1 | 58) {
             answer.set(Field::ICMP_CODE, 0);
         }
-        let hops = trip.hops.iter().rev();
-        let finish = match trip.hops.first() {
-            Some(hop) if hop.way == Way::Out => Ending::Delivered(hop.host),
-            _ => Ending::Left,
-        };
-        Some(self.follow(answer, hops, true, finish))
+        Some(self.back(answer, &trip.hops))
     }
 
-    /// A later packet in the direction of the first.
-    pub fn later(&self, packet: &Point, trip: &Trip) -> Trip {
-        let mut later = packet.clone();
-        if packet.get(Field::L4PROTO) == 6 {
-            later.set(Field::TCP_FLAGS, tcp_flag::ACK);
+    /// A later packet in the direction of the first, after the answer.
+    pub fn later(&self, packet: &Point, trip: &Trip, back: &Trip) -> Trip {
+        let mut now = packet.clone();
+        let tcp = packet.get(Field::L4PROTO) == 6;
+        if tcp {
+            now.set(Field::TCP_FLAGS, tcp_flag::ACK);
         }
-        self.follow(later, trip.hops.iter(), false, trip.ending)
+        let mut later = Trip::made(trip.ending, Vec::new(), now.clone());
+        for (number, hop) in trip.hops.iter().enumerate() {
+            let mut walk = later_packet(now, hop, false);
+            let tracked = walk.now.get(Field::CT_STATE) == ct_state::ESTABLISHED;
+            if tracked && !back.met.contains(&number) {
+                // The host has seen one direction only.
+                if tcp {
+                    walk.translation = Translation::default();
+                }
+                walk.now.set(Field::CT_STATE, if tcp { ct_state::INVALID } else { ct_state::NEW });
+                walk.now.set(Field::CT_STATUS, hop.status);
+            }
+            let place = Place { host: hop.host, way: hop.way, input: hop.input, output: hop.output };
+            if let Some(refused) = self.hooks(place, hooks_of(hop.way), &mut walk, &mut later) {
+                later.ending = refused;
+                later.last = walk.now;
+                return later;
+            }
+            now = walk.now;
+        }
+        later.last = now;
+        later
     }
 
     /// What the interpreter thinks of a packet that is to arrive, answers included: how it breaks the claim, and the trip
@@ -165,7 +218,7 @@ impl Replay<'_> {
             if !matches!(back.ending, Ending::Delivered(_) | Ending::Left) {
                 return (Some(Breach::AnswerLost), back);
             }
-            let later = self.later(packet, &trip);
+            let later = self.later(packet, &trip, &back);
             if later.ending != trip.ending {
                 return (Some(Breach::LaterLost), later);
             }
@@ -173,54 +226,24 @@ impl Replay<'_> {
         (None, trip)
     }
 
-    fn follow<'h>(
-        &self,
-        packet: Point,
-        hops: impl Iterator<Item = &'h Hop>,
-        reply: bool,
-        finish: Ending,
-    ) -> Trip {
-        let mut trip = Trip {
-            ending: finish,
-            happenings: Vec::new(),
-            before_last: packet.clone(),
-            last: packet.clone(),
-            arrivals: Vec::new(),
-            hops: Vec::new(),
-        };
-        let mut now = packet;
-        for hop in hops {
-            let Some(host) = self.hosts.get(hop.host.0) else { continue };
-            let mut walk = later_packet(now, hop, reply);
-            let (input, output) = if reply { (hop.output, hop.input) } else { (hop.input, hop.output) };
-            let way = match (hop.way, reply) {
-                (Way::Out, true) => Way::In,
-                (Way::In, true) => Way::Out,
-                (way, _) => way,
-            };
-            let mut packet = walk.now.clone();
-            packet.set(Field::IIFNAME, if way == Way::Out { 0 } else { input });
-            packet.set(Field::OIFNAME, if way == Way::In { 0 } else { output });
-            trip.arrivals.push(Arrival { host: hop.host, packet, translated: hop.entry != hop.exit });
-            for &hook in hooks_of(way) {
-                let leaves = matches!(hook, Hook::Output | Hook::Forward | Hook::Postrouting | Hook::Egress);
-                walk.now.set(Field::IIFNAME, if way == Way::Out { 0 } else { input });
-                walk.now.set(Field::OIFNAME, if leaves { output } else { 0 });
-                let local = |is: bool| if is { fib_type::LOCAL } else { fib_type::UNICAST };
-                walk.now.set(Field::FIB_DADDR_TYPE, local(way == Way::In));
-                walk.now.set(Field::FIB_SADDR_TYPE, local(way == Way::Out));
-                walk.now.set(Field::FIB_REVERSE_PATH, 1);
-                trip.before_last = walk.now.clone();
-                if let Some(refused) = self.hook(hop.host, host, hook, &mut walk, &mut trip.happenings) {
-                    trip.ending = refused;
-                    trip.last = walk.now;
-                    return trip;
-                }
+    /// Runs a later packet through hooks of a host.
+    fn hooks(&self, place: Place, hooks: &[Hook], walk: &mut Walk, trip: &mut Trip) -> Option<Ending> {
+        let host = self.hosts.get(place.host.0)?;
+        let local = |is: bool| if is { fib_type::LOCAL } else { fib_type::UNICAST };
+        for &hook in hooks {
+            let leaves = matches!(hook, Hook::Output | Hook::Forward | Hook::Postrouting | Hook::Egress);
+            walk.now.set(Field::IIFNAME, if place.way == Way::Out { 0 } else { place.input });
+            walk.now.set(Field::OIFNAME, if leaves { place.output } else { 0 });
+            walk.now.set(Field::FIB_DADDR_TYPE, local(place.way == Way::In));
+            walk.now.set(Field::FIB_SADDR_TYPE, local(place.way == Way::Out));
+            walk.now.set(Field::FIB_REVERSE_PATH, 1);
+            trip.before_last = walk.now.clone();
+            let refused = self.hook(place.host, host, hook, walk, &mut trip.happenings);
+            if refused.is_some() {
+                return refused;
             }
-            now = walk.now;
         }
-        trip.last = now;
-        trip
+        None
     }
 
     fn hook(
@@ -306,43 +329,90 @@ impl Traveller<'_, '_> {
 
     fn run(&mut self, path: &Path) -> Ending {
         let mut to_itself = false;
+        let mut onward = Onward::Planned;
+        let mut here = path.source;
         if let Some(source) = path.source {
             let Some(host) = self.replay.hosts.get(source.0) else { return Ending::Left };
             to_itself = host.own(self.nfproto()).contains(self.destination());
-            let output = if to_itself {
-                Some(loopback())
-            } else {
-                host.interface_towards(self.nfproto(), self.destination()).map(|found| found.name)
-            };
-            if let Some(ending) = self.leave(source, output) {
-                return ending;
+            match self.leave(source, to_itself) {
+                Ok(found) => onward = found,
+                Err(ending) => return ending,
             }
         }
-        for &via in &path.via {
-            if let Some(ending) = self.pass(via) {
-                return ending;
-            }
-        }
+        let mut plan = path.via.iter().copied().collect::<VecDeque<Via>>();
         let mut input = path.input;
         loop {
-            let (nfproto, destination) = (self.nfproto(), self.destination());
-            let owner = self.replay.hosts.iter().position(|host| host.own(nfproto).contains(destination));
-            let Some(owner) = owner else { return Ending::Left };
-            let id = HostId(owner);
-            let Some(host) = self.host(id) else { return Ending::Left };
-            let has = |address: &firewarden_network::Address| address.value == destination;
-            let on = host.interfaces.iter().find(|interface| interface.addresses.iter().any(has));
-            let only = if host.interfaces.len() == 1 { host.interfaces.first() } else { None };
-            let input_here =
-                if to_itself { Some(loopback()) } else { input.or(on.or(only).map(|found| found.name)) };
-            if let Some(ending) = self.pass(Via { host: id, input: input_here, output: None }) {
-                return ending;
+            if let Some(id) = here
+                && self.trip.hops.len() > hop_limit(self.replay.hosts.len())
+            {
+                return Ending::Loop(id);
             }
-            if self.trip.hops.len() > self.replay.hosts.len() {
-                return Ending::NotForwarded(id);
+            let routed = match onward {
+                Onward::Router(router, output) if !path.declared => {
+                    let via = here.and_then(|id| ways::router(self.replay.hosts, id, output, router));
+                    if let Some(via) = via
+                        && let Some(known) = plan.iter().position(|planned| planned.host == via.host)
+                    {
+                        plan.drain(..=known);
+                    }
+                    via.or_else(|| plan.pop_front())
+                }
+                Onward::Link if !path.declared => {
+                    plan.clear();
+                    None
+                }
+                _ => plan.pop_front(),
+            };
+            let via = match routed {
+                Some(via) => via,
+                None => {
+                    let Some(via) = self.owner(input, to_itself) else { return Ending::Left };
+                    input = None;
+                    to_itself = false;
+                    via
+                }
+            };
+            here = Some(via.host);
+            match self.pass(via) {
+                Ok(found) => onward = found,
+                Err(ending) => return ending,
             }
-            to_itself = false;
-            input = None;
+        }
+    }
+
+    /// Whoever has the destination, with the interface by which it gets the packet.
+    fn owner(&self, input: Option<InterfaceName>, to_itself: bool) -> Option<Via> {
+        let (nfproto, destination) = (self.nfproto(), self.destination());
+        let owner = self.replay.hosts.iter().position(|host| host.own(nfproto).contains(destination))?;
+        let host = self.replay.hosts.get(owner)?;
+        let has = |address: &firewarden_network::Address| address.value == destination;
+        let on = host.interfaces.iter().find(|interface| interface.addresses.iter().any(has));
+        let only = if host.interfaces.len() == 1 { host.interfaces.first() } else { None };
+        let input = if to_itself { Some(loopback()) } else { input.or(on.or(only).map(|found| found.name)) };
+        Some(Via { host: HostId(owner), input, output: None })
+    }
+
+    /// Where the host sends the packet.
+    fn onward(&self, id: HostId, local: bool) -> Result<(Option<InterfaceName>, Onward), Direction> {
+        let Some(host) = self.host(id) else { return Ok((None, Onward::Planned)) };
+        let now = &self.walk.now;
+        let asked = Asked {
+            packet: now,
+            from: now.get(Field::SADDR),
+            to: now.get(Field::DADDR),
+            input: (!local).then(|| now.get(Field::IIFNAME)),
+            mark: now.get(Field::MARK),
+            answer: false,
+        };
+        match ways::direction(host, &asked, self.replay.atoms) {
+            Direction::Unknown => {
+                let towards = host.interface_towards(self.nfproto(), self.destination());
+                Ok((towards.map(|found| found.name), Onward::Planned))
+            }
+            Direction::Out { output, router } => {
+                Ok((output, router.map_or(Onward::Link, |router| Onward::Router(router, output))))
+            }
+            other => Err(other),
         }
     }
 
@@ -412,28 +482,45 @@ impl Traveller<'_, '_> {
         self.walk.now.set(Field::OIFNAME, value);
     }
 
-    fn leave(&mut self, id: HostId, output: Option<InterfaceName>) -> Option<Ending> {
+    fn leave(&mut self, id: HostId, to_itself: bool) -> Result<Onward, Ending> {
         self.start();
         self.walk.now.set(Field::IIFNAME, 0);
+        let routed = self.host(id).is_some_and(|host| host.routing.is_some()) && !to_itself;
+        let first = if to_itself { Ok((Some(loopback()), Onward::Planned)) } else { self.onward(id, true) };
+        let Ok((output, mut onward)) = first else { return Err(Ending::NoRoute(id)) };
         self.set_output(id, output);
         self.walk.now.set(Field::FIB_SADDR_TYPE, fib_type::LOCAL);
         self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
         self.address_types(id);
         let entry = self.ends();
         if let Some(ending) = self.hook(id, Hook::Output) {
-            return Some(ending);
+            return Err(ending);
         }
         let middle = self.ends();
+        if routed {
+            match self.onward(id, true) {
+                Ok((output, found)) => {
+                    self.set_output(id, output);
+                    onward = found;
+                }
+                Err(Direction::Here) => {
+                    self.set_output(id, Some(loopback()));
+                    onward = Onward::Link;
+                }
+                Err(_) => return Err(Ending::NoRoute(id)),
+            }
+        }
         for hook in [Hook::Postrouting, Hook::Egress] {
             if let Some(ending) = self.hook(id, hook) {
-                return Some(ending);
+                return Err(ending);
             }
         }
         self.record(id, Way::Out, entry, middle);
-        None
+        Ok(onward)
     }
 
-    fn pass(&mut self, via: Via) -> Option<Ending> {
+    /// Past a host, or to its end there.
+    fn pass(&mut self, via: Via) -> Result<Onward, Ending> {
         let id = via.host;
         self.start();
         let input = via.input.map_or_else(|| self.unknown(id, "interface", "iifname"), |name| name.0);
@@ -452,33 +539,41 @@ impl Traveller<'_, '_> {
         let entry = self.ends();
         for hook in [Hook::Ingress, Hook::Prerouting] {
             if let Some(ending) = self.hook(id, hook) {
-                return Some(ending);
+                return Err(ending);
             }
         }
-        let host = self.replay.hosts.get(id.0)?;
-        if host.own(self.nfproto()).contains(self.destination()) || self.walk.redirected {
-            self.walk.now.set(Field::OIFNAME, 0);
-            self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
-            let middle = self.ends();
-            if let Some(ending) = self.hook(id, Hook::Input) {
-                return Some(ending);
+        let Some(host) = self.replay.hosts.get(id.0) else { return Ok(Onward::Planned) };
+        if ways::refuses_source(host, &self.walk.now, self.replay.atoms) {
+            return Err(Ending::ReversePath(id));
+        }
+        let local = host.own(self.nfproto()).contains(self.destination()) || self.walk.redirected;
+        let found = if local { Err(Direction::Here) } else { self.onward(id, false) };
+        let (output, onward) = match found {
+            Ok(found) => found,
+            Err(Direction::Here) => {
+                self.walk.now.set(Field::OIFNAME, 0);
+                self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
+                let middle = self.ends();
+                if let Some(ending) = self.hook(id, Hook::Input) {
+                    return Err(ending);
+                }
+                self.record(id, Way::In, entry, middle);
+                return Err(Ending::Delivered(id));
             }
-            self.record(id, Way::In, entry, middle);
-            return Some(Ending::Delivered(id));
+            Err(_) => return Err(Ending::NoRoute(id)),
+        };
+        if !host.passes_on(self.nfproto()) {
+            return Err(Ending::NotForwarded(id));
         }
-        if !host.forwards {
-            return Some(Ending::NotForwarded(id));
-        }
-        let towards = host.interface_towards(self.nfproto(), self.destination()).map(|found| found.name);
-        self.set_output(id, towards.or(via.output));
+        self.set_output(id, output.or(via.output));
         self.walk.now.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
         let middle = self.ends();
         for hook in [Hook::Forward, Hook::Postrouting, Hook::Egress] {
             if let Some(ending) = self.hook(id, hook) {
-                return Some(ending);
+                return Err(ending);
             }
         }
         self.record(id, Way::Through, entry, middle);
-        None
+        Ok(onward)
     }
 }

@@ -35,7 +35,7 @@ fn source_host(origin: Origin) -> Option<HostId> {
 fn explicit(model: &Model<'_>, question: &Question, via: &[usize], from: u128, to: u128) -> Path {
     let nfproto = question.family.nfproto();
     let via = via.iter().map(|&index| Path::through(model.hosts, HostId(index), nfproto, from, to)).collect();
-    Path { source: source_host(question.origin), via, input: None }
+    Path { source: source_host(question.origin), via, input: None, declared: true }
 }
 
 /// The way of one packet, from its addresses.
@@ -91,7 +91,7 @@ impl<'r> Router<'r> {
                     legs.push((Link::Outside, index, interface));
                 }
             }
-            if host.forwards {
+            if host.passes_on(nfproto) {
                 for &(low, high) in host.own(nfproto).ranges() {
                     cuts.insert(low);
                     cuts.extend(high.checked_add(1));
@@ -188,7 +188,7 @@ impl<'r> Router<'r> {
     /// don't connect the two, straight: nothing is known of what lies between.
     fn path(&self, origin: Origin, from: u128, to: u128, target: Target) -> Path {
         let source = source_host(origin);
-        let mut path = Path { source, via: Vec::new(), input: None };
+        let mut path = Path { source, via: Vec::new(), input: None, declared: false };
         if self.model.single {
             // A bare ruleset: what isn't for the host itself passes through it.
             let to_host = matches!(target, Target::Host(_));
@@ -213,7 +213,10 @@ impl<'r> Router<'r> {
             for (_, index, interface) in self.legs.iter().filter(|(on, ..)| *on == link) {
                 let id = HostId(*index);
                 let Some(host) = self.model.host(*index) else { continue };
-                if !host.forwards || Some(id) == source || via.iter().any(|passed| passed.host == id) {
+                if !host.passes_on(self.nfproto)
+                    || Some(id) == source
+                    || via.iter().any(|passed| passed.host == id)
+                {
                     continue;
                 }
                 let mut via = via.clone();
