@@ -9,5 +9,5 @@ mod report;
 mod source;
 
 pub use model::{Diagnostic, Label, Severity};
-pub use report::{Dependency, Finding, Manager, Report, ResultItem, Step, Summary, Verdict, Witness};
+pub use report::{About, Dependency, Finding, Manager, Report, ResultItem, Step, Summary, Verdict, Witness};
 pub use source::{FileId, LineColumn, SourceFile, SourceMap, Span};

@@ -62,6 +62,30 @@ pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     /// One for each question, in the order in which they were declared.
     pub results: Vec<ResultItem>,
+    /// What the results are about.
+    pub about: About,
+    /// What there is to say about the run as a whole, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// What the results of a report are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum About {
+    /// Intents that people have declared.
+    #[default]
+    Intents,
+    /// Checks that the program knows by itself, of which only those that found something matter.
+    Checks,
+}
+
+impl About {
+    /// The word for one of them.
+    pub fn word(self) -> &'static str {
+        match self {
+            About::Intents => "intent",
+            About::Checks => "check",
+        }
+    }
 }
 
 /// How many results ended with each verdict.
@@ -99,6 +123,8 @@ impl Report {
             subject: subject.into(),
             diagnostics: Vec::new(),
             results: Vec::new(),
+            about: About::Intents,
+            remarks: Vec::new(),
         }
     }
 

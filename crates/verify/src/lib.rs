@@ -5,6 +5,7 @@
 //! [`trace`](trace()) follows one packet; both need only a ruleset.
 
 pub mod address;
+pub mod audit;
 mod check;
 pub mod diff;
 pub mod exposed;

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Effects};
 use crate::render::place::Place;
 use crate::render::snippet::{self, Footer};
 use crate::render::text::quote;
-use crate::{Diagnostic, Finding, Report, ResultItem, Severity, SourceMap, Step, Verdict, Witness};
+use crate::{About, Diagnostic, Finding, Report, ResultItem, Severity, SourceMap, Step, Verdict, Witness};
 
 /// Whether terminal escapes are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,13 +45,18 @@ const WORD: usize = 8;
 pub fn render_human(report: &Report, sources: &SourceMap, options: HumanOptions) -> String {
     let mut human = Human { sources, style: options.style, out: String::new() };
     human.diagnostics(&report.diagnostics);
+    let declared = report.about == About::Intents;
     for result in &report.results {
         for finding in result.shown().iter() {
-            human.finding(Some(result), finding);
+            human.finding(declared.then_some(result), finding);
         }
     }
-    if options.passes {
+    if options.passes && declared {
         human.passes(report);
+    }
+    for remark in &report.remarks {
+        let remark = quote(remark, LONGEST_SENTENCE);
+        human.line(&remark);
     }
     human.summary(report);
     human.out
@@ -242,7 +247,8 @@ impl Human<'_> {
         counts.extend(
             plural(summary.input_warnings, "warning").map(|count| format!("{count} about the inputs")),
         );
-        let total = plural(summary.total(), "intent").unwrap_or_else(|| "no intents".to_owned());
+        let word = report.about.word();
+        let total = plural(summary.total(), word).unwrap_or_else(|| format!("no {word}s"));
         let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
         let command = quote(&report.command, LONGEST_RULE);
         let subject = quote(&report.subject, LONGEST_PACKET);

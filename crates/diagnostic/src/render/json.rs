@@ -43,6 +43,8 @@ struct WireReport {
     diagnostics: Vec<WireDiagnostic>,
     /// One for each question, in the order in which they were declared.
     results: Vec<WireResult>,
+    /// What there is to say about the run as a whole.
+    remarks: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -245,6 +247,7 @@ fn wire_report(report: &Report, sources: &SourceMap) -> WireReport {
         },
         diagnostics: report.diagnostics.iter().map(|d| wire_diagnostic(d, sources)).collect(),
         results: report.results.iter().map(|result| wire_result(result, sources)).collect(),
+        remarks: report.remarks.iter().map(|remark| cut(remark)).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::render::concise::severity_word;
 use crate::render::place::Place;
 use crate::render::text::{clip, one_line, quote};
-use crate::{Diagnostic, Finding, Report, SourceMap, Verdict};
+use crate::{About, Diagnostic, Finding, Report, SourceMap, Verdict};
 
 /// The longest sentence and the longest quoted line, in characters.
 const LONGEST: usize = 600;
@@ -17,7 +17,10 @@ pub fn render_markdown(report: &Report, sources: &SourceMap) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "# {} {}\n", prose(&report.command), code(&report.subject));
     summary(&mut out, report);
-    if !report.results.is_empty() {
+    for remark in &report.remarks {
+        let _ = writeln!(out, "\n{}", prose(remark));
+    }
+    if report.about == About::Intents && !report.results.is_empty() {
         out.push_str("\n| verdict | intent | name | owner |\n|---|---|---|---|\n");
         for result in &report.results {
             let owner = result.owner.as_deref().map(prose).unwrap_or_default();
@@ -58,7 +61,7 @@ fn summary(out: &mut String, report: &Report) {
         .filter(|verdict| summary.of(**verdict) > 0)
         .map(|&verdict| format!("{} {}", summary.of(verdict), verdict.word()))
         .collect();
-    let counts = if counts.is_empty() { "no intents".to_owned() } else { counts.join(", ") };
+    let counts = if counts.is_empty() { format!("no {}s", report.about.word()) } else { counts.join(", ") };
     let _ = writeln!(out, "{counts}");
 }
 

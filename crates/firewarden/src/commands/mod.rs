@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod capture;
+mod audit;
 mod check;
 mod confirm;
 mod diff;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Stopped> = match &cli.command {
         Command::Check(options) => check::run(options, cli.color),
+        Command::Audit(options) => audit::run(options, cli.color),
         Command::Diff(options) => diff::run(options, cli.color),
         Command::Exposed(options) => exposed::run(options, cli.color),
         Command::Trace(options) => trace::run(options, cli.color),

@@ -105,19 +105,25 @@ pub fn ask(host: &Host, atoms: &AtomTable, options: &ExposedOptions) -> Found {
     found
 }
 
-struct Asker<'a> {
-    host: &'a Host,
-    engine: &'a Engine<'a>,
-    atoms: &'a AtomTable,
-    options: &'a ExposedOptions,
-    way: Way,
-    kind: Kind,
-    nfproto: u128,
+/// One question: new packets of a kind and a family, on one way.
+pub(crate) struct Asker<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) engine: &'a Engine<'a>,
+    pub(crate) atoms: &'a AtomTable,
+    pub(crate) options: &'a ExposedOptions,
+    pub(crate) way: Way,
+    pub(crate) kind: Kind,
+    pub(crate) nfproto: u128,
 }
 
 impl Asker<'_> {
     fn ask(&self, found: &mut Found) {
-        let mut peeler = Peeler::new(self.question());
+        self.explore(self.question(), found);
+    }
+
+    /// Takes a part of the question apart.
+    pub(crate) fn explore(&self, question: Vec<PacketBox>, found: &mut Found) {
+        let mut peeler = Peeler::new(question);
         let (mut regions, mut budget) = (0, self.options.steps);
         while let Some(piece) = peeler.piece() {
             regions += 1;
@@ -134,7 +140,7 @@ impl Asker<'_> {
     }
 
     /// Every new packet that comes in by an interface other than the loopback.
-    fn question(&self) -> Vec<PacketBox> {
+    pub(crate) fn question(&self) -> Vec<PacketBox> {
         let mut boxes = self.kind.boxes(self.nfproto);
         let within = |boxes: &[PacketBox], field: Field, set: &IntervalSet| -> Vec<PacketBox> {
             let part = |region: &PacketBox, &(low, high): &(u128, u128)| {

@@ -4,7 +4,7 @@
 //! are let through and by which rule (`ask`); parts that differ in one side only are put together again, and turned into
 //! rows of ports and sources (`rows`).
 
-mod ask;
+pub(crate) mod ask;
 mod rows;
 pub(crate) mod words;
 
