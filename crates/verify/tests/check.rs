@@ -262,3 +262,69 @@ fn assumptions_settle_and_expire() {
     assert_eq!(verdicts(&checked), [Verdict::Depends]);
     assert_eq!(checked.diagnostics[0].code, "assumption-expired");
 }
+
+#[test]
+fn declared_hosts_of_a_prefix_send_by_their_own_rules() {
+    use Verdict::{Depends, Fail, Pass};
+    let established = "ct state established,related accept\n";
+    let open = "table inet f { chain i { type filter hook input priority 0; policy accept;\n} }";
+    let mute = format!(
+        "table inet f {{ chain o {{ type filter hook output priority 0; policy drop;\n{established}ip daddr != 10.0.0.30 accept\n}} }}"
+    );
+    let sometimes = format!(
+        "table inet f {{ chain o {{ type filter hook output priority 0; policy drop;\n{established}limit rate 5/second accept\n}} }}"
+    );
+    let stack = |intents: &str| {
+        format!(
+            "hosts:\n  app: {{address: 10.0.0.20, rules: app}}\n  db: {{address: [10.0.0.30, 10.0.0.31], rules: db}}\n  idle: {{address: 10.0.0.40}}\ngroups: {{near: 10.0.0.0/24}}\nintents:\n{intents}"
+        )
+    };
+    for (app, intent, verdict, words) in [
+        (&*mute, "allow: app -> db tcp/5432", Fail, &["dropped by app"][..]),
+        (
+            &mute,
+            "allow: 10.0.0.0/24 -> db tcp/5432",
+            Fail,
+            &["tcp 10.0.0.20:40000", "dropped by app", "app:1"],
+        ),
+        (&mute, "allow: any -> db tcp/5432", Fail, &["dropped by app"]),
+        (&mute, "allow: near -> db tcp/5432", Fail, &["dropped by app"]),
+        (&mute, "allow: 10.0.0.16-10.0.0.23 -> db tcp/5432", Fail, &["dropped by app"]),
+        (&mute, "only: 10.0.0.0/24 -> db tcp/5432", Fail, &["dropped by app"]),
+        (&mute, "allow: 10.0.0.0/24 except app -> db tcp/5432", Pass, &[]),
+        (&mute, "allow: internet -> db tcp/5432", Pass, &[]),
+        (&mute, "{allow: any -> db tcp/5432, in: eth0}", Pass, &[]),
+        // The mute host is no proof that nobody arrives: others can write its address into a packet.
+        (&mute, "deny: 10.0.0.20/31 -> db tcp/5432", Fail, &["reaches db"]),
+        (&sometimes, "allow: 10.0.0.0/24 -> db tcp/5432", Depends, &["limit rate 5/second"]),
+        (open, "allow: 10.0.0.0/24 -> db tcp/5432", Pass, &[]),
+    ] {
+        let read = |name: &str| if name == "app" { app.to_owned() } else { open.to_owned() };
+        let mut world = World::stack(&stack(&format!("  - {intent}\n")), &read);
+        let checked = world.check(&[]);
+        let shown = world.show(&checked.results[0]);
+        assert_eq!(checked.results[0].verdict, verdict, "{intent}\n{shown}");
+        for word in words {
+            assert!(shown.contains(word), "{intent}\nexpected `{word}` in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_router_sends_past_its_forward_chain() {
+    use Verdict::{Fail, Pass};
+    let stack = "hosts:\n  fw: {rules: fw, interfaces: {wan: {address: 198.51.100.1/24, uplink: true}, lan: 10.2.0.1/24}}\n  db: {address: 10.2.0.30, published: 198.51.100.1}\nintents:\n  - deny: 198.51.100.0/24 -> db tcp/22\n  - allow: 198.51.100.0/24 -> db tcp/443\n";
+    // The router doesn't translate what it sends itself: it reaches the server under the server's own address.
+    for (output, expected, who) in
+        [("accept", [Fail, Pass], "tcp 198.51.100.1:"), ("drop", [Pass, Fail], "dropped by fw")]
+    {
+        let fw = format!(
+            "table ip n {{ chain pre {{ type nat hook prerouting priority -100; iifname wan tcp dport 443 dnat to 10.2.0.30\n}} }}\ntable inet f {{ chain fwd {{ type filter hook forward priority 0; policy drop;\nct state established,related accept\ntcp dport 443 accept\n}}\n chain out {{ type filter hook output priority 0; policy {output};\n}} }}"
+        );
+        let mut world = World::stack(stack, &|_| fw.clone());
+        let checked = world.check(&[]);
+        let shown: Vec<String> = checked.results.iter().map(|item| world.show(item)).collect();
+        assert_eq!(verdicts(&checked), expected, "{}", shown.join("\n"));
+        assert!(shown.iter().any(|text| text.contains(who)), "{}", shown.join("\n"));
+    }
+}

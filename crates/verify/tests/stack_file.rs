@@ -1,7 +1,7 @@
 //! Stack files, good and bad, by what is said about them.
 
 use firewarden_diagnostic::{Diagnostic, SourceMap};
-use firewarden_verify::intent::{Names, conflicts, questions, resolve};
+use firewarden_verify::intent::{Names, Senders, conflicts, questions, resolve};
 use firewarden_verify::stack::{StackFile, read_stack, stack_schema};
 
 /// Reads a stack file and looks up everything in it. Diagnostics as `line:column code: message | help`.
@@ -216,6 +216,29 @@ fn intents_become_questions() {
             &[
                 "V4 Arrives Host(2) Host(0) 10.0.3.30 -> 10.0.1.10",
                 "V4 NeverArrives Outside Host(0) 1.0.0.0-10.0.3.29, 10.0.3.31-126.255.255.255, 128.0.0.0-223.255.255.255, 1 more -> 10.0.1.10",
+                "V4 NeverArrives Host(1) Host(0) 10.0.2.20/31 -> 10.0.1.10",
+            ],
+        ),
+        // Hosts inside of a prefix send by their own rules; a denied source may be somebody else's forgery too.
+        (
+            "allow 10.0.2.0/24 -> db tcp/5432",
+            &[
+                "V4 Arrives Host(1) Host(2) 10.0.2.20/31 -> 10.0.3.30",
+                "V4 Arrives Outside Host(2) 10.0.2.0-10.0.2.19, 10.0.2.22-10.0.2.255 -> 10.0.3.30",
+            ],
+        ),
+        (
+            "deny 10.0.2.0/24 except 10.0.2.21 -> db",
+            &[
+                "V4 NeverArrives Outside Host(2) 10.0.2.0-10.0.2.20, 10.0.2.22-10.0.2.255 -> 10.0.3.30",
+                "V4 NeverArrives Host(1) Host(2) 10.0.2.20 -> 10.0.3.30",
+            ],
+        ),
+        (
+            "allow app,10.0.2.0/24 -> 10.0.3.30",
+            &[
+                "V4 Arrives Host(1) Host(2) 10.0.2.20/31 -> 10.0.3.30",
+                "V4 Arrives Outside Host(2) 10.0.2.0-10.0.2.19, 10.0.2.22-10.0.2.255 -> 10.0.3.30",
             ],
         ),
         ("allow lb -> 192.0.2.1 udp/53", &["V4 Arrives Host(0) Elsewhere 10.0.1.10 -> 192.0.2.1"]),
@@ -230,7 +253,7 @@ fn intents_become_questions() {
         let (stack, said) = read(&format!("{HOSTS}intents:\n  - {intent}\n"));
         assert!(said.is_empty(), "{said:#?}");
         let resolved = resolve(&stack.intents[0], &Names::new(&stack)).unwrap();
-        let shown: Vec<String> = questions(&resolved, &stack, &[])
+        let shown: Vec<String> = questions(&resolved, &stack, &[], &Senders::new(&stack, &[0, 1, 2]))
             .iter()
             .map(|question| {
                 let set = |set| firewarden_verify::address::format_set(question.family, set, 3);

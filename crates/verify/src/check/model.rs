@@ -1,6 +1,7 @@
 //! Hosts with their rulesets and declarations side by side.
 
 use crate::address::Family;
+use crate::intent::Senders;
 use crate::located::Located;
 use crate::stack::{self, DeclaredIntent, StackFile};
 use firewarden_network::{Address, Host, HostId};
@@ -136,6 +137,18 @@ impl Model<'_> {
             )
         };
         (0..self.hosts.len()).filter(|&index| self.host(index).is_some_and(translates)).collect()
+    }
+
+    /// The hosts whose own packets may fare otherwise than packets with their addresses from elsewhere: they have rules,
+    /// forward (so that the latter would pass them), or are on several links.
+    pub(crate) fn senders(&self) -> Senders {
+        let tells = |host: &Host| {
+            let has_rules = host.ruleset.chains.iter().any(|chain| chain.base.is_some());
+            has_rules || host.forwards || host.interfaces.len() > 1
+        };
+        let found: Vec<usize> =
+            (0..self.hosts.len()).filter(|&index| self.host(index).is_some_and(tells)).collect();
+        Senders::new(self.stack, &found)
     }
 
     /// The static members of the sets called `name` on any host, as addresses of a family, and whether any host has such

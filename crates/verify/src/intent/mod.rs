@@ -18,6 +18,7 @@ mod parse;
 mod protocols;
 mod questions;
 mod resolve;
+mod senders;
 mod special;
 
 pub use conflict::conflicts;
@@ -26,6 +27,7 @@ pub(crate) use protocols::protocol_name;
 pub(crate) use parse::{RESERVED, parse_peer, parse_service};
 pub use questions::{Claim, Origin, Question, Target, questions};
 pub use resolve::{Addresses, Endpoint, Names, Resolved, resolve};
+pub use senders::Senders;
 pub use special::{internet, receivable};
 
 use crate::Located;

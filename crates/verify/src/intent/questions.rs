@@ -2,12 +2,14 @@
 
 use super::protocols::{ICMP, ICMPV6, TCP, UDP, has_ports, opening_types};
 use super::resolve::{Addresses, Resolved, own_addresses};
+use super::senders::Senders;
 use super::special::receivable;
 use super::{Expectation, Service};
 use crate::address::Family;
 use crate::located::Located;
 use crate::stack::StackFile;
 use firewarden_packet::{Cube, Dim, Field, IntervalSet, PacketBox, ct_state, tcp_flag};
+use std::collections::BTreeMap;
 
 /// What is to be proved of every packet of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,11 +65,17 @@ pub struct Question {
 }
 
 /// The questions that an intent asks. `translators` are the numbers of hosts whose rules rewrite destinations; a denied
-/// flow is also asked of packets to their addresses.
+/// flow is also asked of packets to their addresses. `senders` are hosts that are asked for their own packets too, where
+/// a source written as a prefix, `any` or `internet` holds their addresses.
 ///
 /// None where no family has both sources and destinations.
-pub fn questions(resolved: &Resolved, stack: &StackFile, translators: &[usize]) -> Vec<Question> {
-    let builder = Builder { resolved, stack, translators };
+pub fn questions(
+    resolved: &Resolved,
+    stack: &StackFile,
+    translators: &[usize],
+    senders: &Senders,
+) -> Vec<Question> {
+    let builder = Builder { resolved, stack, translators, senders };
     let mut found = Vec::new();
     for family in Family::BOTH {
         if matches!(resolved.expectation, Expectation::Allow | Expectation::Only) {
@@ -90,6 +98,7 @@ struct Builder<'b> {
     resolved: &'b Resolved,
     stack: &'b StackFile,
     translators: &'b [usize],
+    senders: &'b Senders,
 }
 
 impl Builder<'_> {
@@ -132,30 +141,38 @@ impl Builder<'_> {
                     ..self.question(Claim::Arrives, family, Origin::Host(*index), target)
                 });
             }
-            let outside = self.resolved.source.other.get(family);
+            let mut outside = self.resolved.source.other.get(family).clone();
             if outside.is_empty() {
                 continue;
             }
+            let question = self.question(Claim::Arrives, family, Origin::Outside, target);
             let published = self.published(family, target);
-            if published.is_empty() {
+            let everywhere = IntervalSet::range(0, family.max());
+            let near = if published.is_empty() { everywhere.clone() } else { self.near(family, target) };
+            for (index, own) in self.senders_in(family, &outside, target) {
+                outside = outside.subtract(&own);
+                let named = self.resolved.source.host(index).map(|named| named.get(family));
+                let sources = named.map_or_else(|| own.clone(), |named| own.subtract(named));
+                // The host that carries the published address translates what others send to it.
+                let near = if self.carries(family, index, &published) { &everywhere } else { &near };
+                let origin = Origin::Host(index);
                 found.push(Question {
-                    sources: outside.clone(),
-                    destinations,
-                    ..self.question(Claim::Arrives, family, Origin::Outside, target)
+                    origin,
+                    sources: sources.intersect(near),
+                    destinations: destinations.clone(),
+                    ..question.clone()
                 });
-                continue;
+                found.push(Question {
+                    origin,
+                    sources: sources.subtract(near),
+                    destinations: published.clone(),
+                    ..question.clone()
+                });
             }
-            let near = outside.intersect(&self.near(family, target));
-            found.push(Question {
-                sources: near.clone(),
-                destinations,
-                ..self.question(Claim::Arrives, family, Origin::Outside, target)
-            });
-            found.push(Question {
-                sources: outside.subtract(&near),
-                destinations: published,
-                ..self.question(Claim::Arrives, family, Origin::Outside, target)
-            });
+            let near = outside.intersect(&near);
+            let far = outside.subtract(&near);
+            found.push(Question { sources: near, destinations, ..question.clone() });
+            found.push(Question { sources: far, destinations: published, ..question });
         }
     }
 
@@ -166,9 +183,15 @@ impl Builder<'_> {
                 for (index, addresses) in &self.resolved.source.hosts {
                     groups.push((Origin::Host(*index), addresses.get(family).clone()));
                 }
-                groups.push((Origin::Outside, self.resolved.source.other.get(family).clone()));
-            } else {
-                groups.push((Origin::Outside, sources.get(family).clone()));
+            }
+            let outside = match self.resolved.expectation {
+                Expectation::Deny => self.resolved.source.other.get(family),
+                _ => sources.get(family),
+            };
+            groups.push((Origin::Outside, outside.clone()));
+            // Their addresses stay among those from elsewhere too: others may write them into packets.
+            for (index, own) in self.senders_in(family, outside, target) {
+                groups.push((Origin::Host(index), own));
             }
             let elsewhere = self.translated_destinations(family, target).subtract(&destinations);
             for (origin, sources) in groups.into_iter().filter(|(_, sources)| !sources.is_empty()) {
@@ -190,6 +213,25 @@ impl Builder<'_> {
                 found.push(Question { sources, destinations: destinations.clone(), ..question });
             }
         }
+    }
+
+    /// The senders with an address in the sources, and which those are. Not the target: what a host sends to itself is
+    /// asked where it is named. Nor hosts of `via`, whose own packets don't come that way.
+    fn senders_in(
+        &self,
+        family: Family,
+        sources: &IntervalSet,
+        target: Target,
+    ) -> impl Iterator<Item = (usize, IntervalSet)> + use<> {
+        let mut found = self.senders.within(family, sources);
+        found.retain(|index, _| Target::Host(*index) != target && !self.resolved.via.contains(index));
+        found.into_iter().map(|(index, values)| (index, values.into_iter().collect()))
+    }
+
+    /// True where a host has one of these addresses itself.
+    fn carries(&self, family: Family, index: usize, addresses: &IntervalSet) -> bool {
+        let own = self.stack.hosts.get(index).map(own_addresses);
+        own.is_some_and(|own| !own.get(family).intersect(addresses).is_empty())
     }
 
     /// Addresses under which a declared host is reached by translation, as the stack file says.
@@ -295,7 +337,7 @@ struct Selection {
 /// Services as disjoint selections, each of one kind of protocol.
 fn selections(services: &[Service], family: Family) -> Vec<Selection> {
     // For each protocol: None is all of it, else the destination ports or ICMP types.
-    let mut chosen: std::collections::BTreeMap<u8, Option<IntervalSet>> = std::collections::BTreeMap::new();
+    let mut chosen: BTreeMap<u8, Option<IntervalSet>> = BTreeMap::new();
     let mut add = |protocol: u8, values: Option<(u128, u128)>| {
         let entry = chosen.entry(protocol).or_insert_with(|| Some(IntervalSet::empty()));
         *entry = match (entry.take(), values) {
