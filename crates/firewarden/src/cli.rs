@@ -109,38 +109,6 @@ pub enum Confirm {
     Kernel,
 }
 
-/// Tell what a change of rules means: which packets fare differently, by which rules, and nothing else.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-firewarden diff old.nft new.nft\n  \
-firewarden diff --git HEAD~1 examples/webstack --format markdown\n  \
-sudo firewarden diff --running new.nft\n\n\
-Exit codes: 0 same meaning; 1 something differs; 2 wrong usage or input; 3 a limit ended before all was compared.")]
-pub struct Diff {
-    /// BEFORE and AFTER: rulesets, folders with a firewarden.yaml, or snapshots. With `--git` or `--running` only what it
-    /// will be.
-    #[arg(value_name = "PATH", required = true, num_args = 1..=2)]
-    pub paths: Vec<PathBuf>,
-    /// Compare with this revision of git.
-    #[arg(long, value_name = "REVISION", conflicts_with = "running")]
-    pub git: Option<String>,
-    /// Compare what this host runs with what it will run when the file is loaded.
-    #[arg(long)]
-    pub running: bool,
-    /// The host that is meant, where there are several.
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Look for included nft files here too, after the folder of the including file.
-    #[arg(short = 'I', long = "include-path", value_name = "DIR")]
-    pub include_paths: Vec<PathBuf>,
-    /// How to write the answer.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: AnswerFormat,
-    /// The most steps for each host, before the rest is called undecided.
-    #[arg(long, value_name = "STEPS")]
-    pub budget: Option<u64>,
-}
-
 /// Find rules that never match or change nothing, doors that stand open, and what goes wrong on loading.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
