@@ -213,6 +213,9 @@ pub struct Capture {
     /// Replace an older snapshot of the same name.
     #[arg(long)]
     pub force: bool,
+    /// Replace addresses and drop comments, so that it can be shown to others; the host is called `host` unless named.
+    #[arg(long)]
+    pub anonymize: bool,
 }
 
 /// What is read.

@@ -2,7 +2,7 @@
 
 use crate::address::Family;
 use crate::check::{
-    Disagreement, Ending, Happening, Model, Replay, Trip, ending_text, path_of, single_host_stack, steps,
+    Disagreement, Ending, Happening, Model, Replay, Trip, deaf_port, ending_text, path_of, single_host_stack, steps,
 };
 use crate::stack::StackFile;
 use firewarden_diagnostic::{SourceMap, Step};
@@ -116,12 +116,21 @@ pub fn trace_stack(
     Traced {
         packet: text::format(packet, atoms),
         rewritten: rewritten(packet, &trip.last, atoms),
-        outcome: ending_text(trip.ending, &name),
+        outcome: match (trip.ending, unheard(hosts, &trip)) {
+            (ending, Some(port)) => format!("{}, where nothing listens on {port}", ending_text(ending, &name)),
+            (ending, None) => ending_text(ending, &name),
+        },
         accepted: matches!(trip.ending, Ending::Delivered(_) | Ending::Left),
         steps: steps(&trip, hosts, sources, decides),
         given: Vec::new(),
         out_unknown: false,
     }
+}
+
+/// The port that nothing listens on at the host that got the packet, where a snapshot tells.
+fn unheard(hosts: &[Host], trip: &Trip) -> Option<String> {
+    let Ending::Delivered(id) = trip.ending else { return None };
+    deaf_port(hosts.get(id.0)?, &trip.last)
 }
 
 /// A later packet of a connection before one host.

@@ -10,6 +10,9 @@ use firewarden_host::{CaptureError, CaptureOptions};
 use firewarden_verify::intent::is_name;
 use std::process::ExitCode;
 
+/// What an anonymized host is called if nobody says otherwise.
+const HIDDEN_NAME: &str = "host";
+
 /// Runs the command.
 pub fn run(options: &Capture, color: Color) -> Result<ExitCode, Stopped> {
     let host = options.host.clone().unwrap_or_else(firewarden_host::host_name);
@@ -22,7 +25,11 @@ pub fn run(options: &Capture, color: Color) -> Result<ExitCode, Stopped> {
     }
     let progress = Progress::start("reading this host");
     let wanted = CaptureOptions { host: Some(host), namespace: options.netns.clone() };
-    let taken = firewarden_host::capture(&wanted).map_err(|error| Stopped::from(not_taken(&error)))?;
+    let mut taken = firewarden_host::capture(&wanted).map_err(|error| Stopped::from(not_taken(&error)))?;
+    if options.anonymize {
+        let known_as = [taken.manifest.host.clone(), firewarden_host::host_name()];
+        taken = firewarden_host::anonymize(&taken, &known_as, options.host.as_deref().unwrap_or(HIDDEN_NAME));
+    }
     drop(progress);
     let folder = snapshot::write(&taken, &options.out, options.force)
         .map_err(|error| Stopped::from(not_written(&error)))?;

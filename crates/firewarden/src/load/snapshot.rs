@@ -95,7 +95,8 @@ impl Reader<'_> {
             if path.is_file() {
                 let file = self.files.open(&path)?;
                 let format = detect::detect(self.files.text(file), self.files.name(file))?;
-                if format != Format::Stack {
+                // No rules are nothing strange in a snapshot, and no stack file is one's rules.
+                if !matches!(format, Format::Stack | Format::Empty) {
                     found.push(RulesetFile { file, format });
                 }
             } else if let Some(why) = self.about.missing.get(name) {

@@ -2,6 +2,7 @@
 
 mod advice;
 mod finding;
+mod listening;
 mod model;
 mod prove;
 mod replay;
@@ -10,6 +11,7 @@ mod ways;
 
 pub use model::{complete_hosts, single_host_stack};
 
+pub(crate) use listening::deaf_port;
 pub(crate) use finding::{ending_text, steps};
 pub(crate) use model::Model;
 pub(crate) use replay::{Ending, Happening, Replay, Trip};
@@ -281,9 +283,13 @@ impl Checker<'_> {
         let mut budget = Budget { steps: self.options.steps, regions: self.options.regions };
         let mut verdict = Verdict::Vacuous;
         let mut told: BTreeSet<String> = BTreeSet::new();
+        let mut unheard = BTreeSet::new();
         for question in &asked {
             let lanes = self.routers.of(question.family).lanes(question, &resolved.via, input);
             let answer = prover.answer(question, &lanes, &mut budget);
+            let warnings =
+                listening::unheard(&prover, question, &lanes, declared.intent.span, &mut unheard);
+            self.diagnostics.extend(warnings);
             let (own, finding) = match &answer {
                 Answer::Vacuous => (Verdict::Vacuous, None),
                 Answer::Holds => (Verdict::Pass, None),

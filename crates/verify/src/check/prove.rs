@@ -93,9 +93,9 @@ pub(crate) struct Prover<'p> {
 }
 
 /// A part of the question with its way.
-struct Part {
-    region: PacketBox,
-    path: Path,
+pub(crate) struct Part {
+    pub region: PacketBox,
+    pub path: Path,
 }
 
 impl Prover<'_> {
@@ -140,7 +140,7 @@ impl Prover<'_> {
     }
 
     /// The question as boxes. Nothing comes in by `lo` where the interface isn't known.
-    fn parts(&self, question: &Question, lanes: &[Lane]) -> Vec<Part> {
+    pub fn parts(&self, question: &Question, lanes: &[Lane]) -> Vec<Part> {
         let mut parts = Vec::new();
         for lane in lanes {
             let mut bases = vec![
@@ -411,7 +411,7 @@ impl Prover<'_> {
     }
 
     /// The values that make a packet readable.
-    fn preferred(&self, piece: &PacketBox) -> Point {
+    pub fn preferred(&self, piece: &PacketBox) -> Point {
         let mut point = Point::default();
         let nfproto = piece.get(Field::NFPROTO).map_or(2, Dim::first);
         point.set(Field::NFPROTO, nfproto);
