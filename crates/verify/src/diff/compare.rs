@@ -3,7 +3,7 @@
 use super::changed::{Questions, Way, limited};
 use super::cross::{Crossed, Crossing, Direction, Ending};
 use firewarden_engine::{Detail, Flow, Origin, OutOfBudget, Step, StepKind};
-use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, InterfaceName, PacketBox, Point};
+use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, InterfaceName, PacketBox, Point, ct_state};
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset};
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ pub struct Compared {
 }
 
 /// What changes are put together by.
-type Group = (Effect, Direction, Option<Decider>, Option<Decider>, bool);
+type Group = (Effect, Direction, Option<Decider>, Option<Decider>);
 
 pub(super) struct Comparison<'c> {
     pub before: &'c Crossed<'c>,
@@ -224,12 +224,15 @@ impl Comparison<'_> {
             decider(&met.after, effect, &self.after.host.ruleset),
         );
         let direction = direction(endings.1).or(direction(endings.0)).unwrap_or(Direction::Input);
-        let is_new =
-            met.region.get(Field::CT_STATE).is_none_or(|dim| dim.contains(firewarden_packet::ct_state::NEW));
-        let group = (effect, direction, deciders.0, deciders.1, is_new);
-        if let Some(change) = self.groups.get(&group).and_then(|&at| self.found.changes.get_mut(at)) {
-            change.packets.push(met.region);
-            return;
+        let group = (effect, direction, deciders.0, deciders.1);
+        let known = self.groups.get(&group).copied();
+        if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
+            change.packets.push(met.region.clone());
+            // A packet that begins a connection is the better example.
+            let begins = |point: &Point| point.get(Field::CT_STATE) == ct_state::NEW;
+            if begins(&change.witness) || !begins(&met.point) {
+                return;
+            }
         }
         let told = [(self.before, endings.0, &met.results.0), (self.after, endings.1, &met.results.1)];
         for (side, ending, result) in told {
@@ -244,6 +247,12 @@ impl Comparison<'_> {
                     Some(format!("`{packet}`: the engine says {ending:?}, the interpreter {replayed:?}"));
                 return;
             }
+        }
+        if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
+            change.witness = met.point;
+            change.endings = endings;
+            change.results = met.results;
+            return;
         }
         self.groups.insert(group, self.found.changes.len());
         self.found.changes.push(Change {

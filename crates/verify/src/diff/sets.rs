@@ -20,6 +20,9 @@ pub struct PacketSet {
     fields: BTreeMap<Field, Values>,
 }
 
+/// Intervals with more addresses than this are shown as such, even if all of them have names.
+const MOST_NAMED: u128 = 16;
+
 /// What people call addresses, by their text.
 pub type Names = BTreeMap<String, String>;
 
@@ -166,7 +169,12 @@ impl PacketSet {
         let protocol = get("protocol");
         let port = get("port");
         let any = if self.nfproto() == Some(10) { "any IPv6" } else { "any" };
-        let mut text = format!("{} -> {}", get("source").unwrap_or(any), get("destination").unwrap_or("any"));
+        let end = |field, name: &str| -> String {
+            self.named(field, names)
+                .or_else(|| get(name).map(str::to_owned))
+                .unwrap_or_else(|| any.to_owned())
+        };
+        let mut text = format!("{} -> {}", end(Field::SADDR, "source"), end(Field::DADDR, "destination"));
         match (protocol, port) {
             (Some(protocol), Some(port)) => text.push_str(&format!(" {protocol}/{port}")),
             (Some(protocol), None) => text.push_str(&format!(" {protocol}")),
@@ -174,6 +182,35 @@ impl PacketSet {
             (None, None) => {}
         }
         text
+    }
+
+    /// The names of addresses, where all have one: those that a host takes from everybody (loopback, multicast and
+    /// broadcast) aside.
+    fn named(&self, field: Field, names: &Names) -> Option<String> {
+        let nfproto = self.nfproto()?;
+        let everybody = match nfproto {
+            10 => IntervalSet::from_ranges([(1, 1), (0xFF << 120, u128::MAX)]),
+            _ => IntervalSet::from_ranges([
+                (0x7F00_0000, 0x7FFF_FFFF),
+                (0xE000_0000, 0xEFFF_FFFF),
+                (0xFFFF_FFFF, 0xFFFF_FFFF),
+            ]),
+        };
+        let set: IntervalSet = self.numbers(field)?.iter().copied().collect();
+        let mut found: Vec<&String> = Vec::new();
+        for &(low, high) in set.subtract(&everybody).ranges() {
+            if high - low >= MOST_NAMED {
+                return None;
+            }
+            for value in low..=high {
+                let name = names.get(prefixes(&IntervalSet::single(value), nfproto).first()?)?;
+                if !found.contains(&name) {
+                    found.push(name);
+                }
+            }
+        }
+        let found: Vec<&str> = found.into_iter().map(String::as_str).collect();
+        (!found.is_empty()).then(|| found.join(", "))
     }
 
     fn field_words(

@@ -7,7 +7,7 @@ use crate::managers::manager_of;
 use firewarden_diagnostic::{Manager, SourceMap, Span};
 use firewarden_engine::Fate;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Dim, Field, PacketBox, Point, ct_state, text};
+use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state, text};
 use firewarden_ruleset::ir::{Hook, Policy, Ruleset};
 use std::collections::BTreeMap;
 
@@ -72,8 +72,8 @@ pub struct Telling<'t> {
 }
 
 impl Telling<'_> {
-    /// All changes, those that matter most first: what is newly blocked, then what is newly allowed, then the rest; new
-    /// connections before others; large sets before small ones.
+    /// All changes, those that matter most first: new connections before other packets, those from outside before those
+    /// of the host with itself; what is newly blocked, then what is newly allowed, then the rest; large sets first.
     pub fn changes(&self, compared: &Compared) -> Vec<ToldChange> {
         let mut told: Vec<(ToldChange, f32)> = compared
             .changes
@@ -81,7 +81,9 @@ impl Telling<'_> {
             .map(|change| (self.change(change), size(&change.packets, self.atoms)))
             .collect();
         told.sort_by(|(one, size), (other, other_size)| {
-            let key = |change: &ToldChange| (!change.new, rank(change.effect), change.direction);
+            let key = |change: &ToldChange| {
+                (!change.new, is_local(&change.packets), rank(change.effect), change.direction)
+            };
             key(one).cmp(&key(other)).then_with(|| other_size.total_cmp(size))
         });
         told.into_iter().map(|(change, _)| change).collect()
@@ -253,6 +255,12 @@ fn rank(effect: Effect) -> u8 {
         Effect::Rewritten(_) => 2,
         Effect::RefusedOtherwise => 3,
     }
+}
+
+/// True where all packets come in by the loopback interface.
+fn is_local(packets: &[PacketBox]) -> bool {
+    let lo = InterfaceName::new("lo").map_or(0, |name| name.0);
+    packets.iter().all(|packets| packets.get(Field::IIFNAME) == Some(&Dim::Range(lo, lo)))
 }
 
 /// True where packets that begin a connection are in the box.

@@ -116,6 +116,7 @@ impl Human<'_> {
     }
 
     fn answer(mut self, answer: &Answer) -> String {
+        self.intents(answer);
         let several = answer.hosts.len() > 1;
         let same =
             |host: &&HostAnswer| host.changes.is_empty() && host.undecided.is_empty() && host.only.is_none();
@@ -138,6 +139,11 @@ impl Human<'_> {
         if several && !quiet.is_empty() {
             let _ = writeln!(self.out, "same meaning: {}", quiet.join(", "));
         }
+        self.out
+    }
+
+    /// What people declared comes first.
+    fn intents(&mut self, answer: &Answer) {
         for change in &answer.intents {
             let color = if change.after == Verdict::Fail { AnsiColor::Red } else { AnsiColor::Green };
             let word = self.painted(color, verdict_change(change));
@@ -160,7 +166,9 @@ impl Human<'_> {
                 count(answer.intents_asked, "intent")
             );
         }
-        self.out
+        if answer.intents_asked > 0 {
+            self.out.push('\n');
+        }
     }
 
     fn change(&mut self, change: &ToldChange) {
@@ -236,6 +244,29 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
         code(&answer.before),
         code(&answer.after)
     );
+    for change in &answer.intents {
+        let owner =
+            change.owner.as_ref().map(|owner| format!(" (owner {})", cell(owner))).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "- **{}** {}{owner}: {} before, {} after. {}",
+            verdict_change(change),
+            code(&change.intent),
+            change.before.word(),
+            change.after.word(),
+            change.why.as_deref().map(cell).unwrap_or_default()
+        );
+    }
+    if answer.intents_asked > 0 && answer.intents.is_empty() {
+        let _ = writeln!(
+            out,
+            "{} asked before and after: every verdict is the same.",
+            count(answer.intents_asked, "intent")
+        );
+    }
+    if answer.intents_asked > 0 {
+        out.push('\n');
+    }
     for host in &answer.hosts {
         let _ = writeln!(out, "**{}**: {}\n", cell(&host.name), cell(&summary(host)));
         if host.changes.is_empty() {
@@ -277,26 +308,6 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
             );
         }
         out.push('\n');
-    }
-    for change in &answer.intents {
-        let owner =
-            change.owner.as_ref().map(|owner| format!(" (owner {})", cell(owner))).unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "- **{}** {}{owner}: {} before, {} after. {}",
-            verdict_change(change),
-            code(&change.intent),
-            change.before.word(),
-            change.after.word(),
-            change.why.as_deref().map(cell).unwrap_or_default()
-        );
-    }
-    if answer.intents_asked > 0 && answer.intents.is_empty() {
-        let _ = writeln!(
-            out,
-            "{} asked before and after: every verdict is the same.",
-            count(answer.intents_asked, "intent")
-        );
     }
     out
 }
