@@ -143,15 +143,18 @@ impl Report {
     }
 
     /// The exit code of the run: 1 if anything fails; else 2 if an input is wrong; else 3 if anything
-    /// depends, is undetermined or is vacuous; else 0. Nothing that wasn't proved gives 0.
+    /// depends, is undetermined or is vacuous; else 0. Nothing that wasn't proved gives 0, but for proposed
+    /// questions, of which only an error counts.
     pub fn exit_code(&self) -> u8 {
         let summary = self.summary();
-        let open = [Verdict::Depends, Verdict::Undetermined, Verdict::Vacuous];
-        if summary.of(Verdict::Fail) > 0 {
+        let any = |verdicts: &[Verdict]| {
+            self.results.iter().any(|result| !result.proposed && verdicts.contains(&result.verdict))
+        };
+        if any(&[Verdict::Fail]) {
             1
         } else if summary.of(Verdict::Error) + summary.input_errors > 0 {
             2
-        } else if open.iter().any(|&verdict| summary.of(verdict) > 0) {
+        } else if any(&[Verdict::Depends, Verdict::Undetermined, Verdict::Vacuous]) {
             3
         } else {
             0
@@ -174,6 +177,8 @@ pub struct ResultItem {
     pub owner: Option<String>,
     /// Why it was declared.
     pub because: Option<String>,
+    /// Nobody has accepted the question yet: the answer is told, and counts for nothing.
+    pub proposed: bool,
     /// The answer.
     pub verdict: Verdict,
     /// One sentence about the answer, lower case, such as `IPv6 not covered: lb has no IPv6 address`.
@@ -193,6 +198,7 @@ impl ResultItem {
             declared: None,
             owner: None,
             because: None,
+            proposed: false,
             verdict,
             detail: None,
             findings: Vec::new(),

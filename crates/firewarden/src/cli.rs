@@ -77,7 +77,8 @@ pub enum SchemaOf {
 #[command(after_help = "Examples:\n  \
 firewarden check examples/webstack\n  \
 firewarden check edge.nft --allow \"any -> 203.0.113.1 tcp/443\" --deny \"any -> 203.0.113.1 tcp/22\"\n  \
-sudo nft list ruleset | firewarden check - --only \"10.0.0.0/8 -> 10.0.0.1 tcp/22\"\n\n\
+sudo nft list ruleset | firewarden check - --only \"10.0.0.0/8 -> 10.0.0.1 tcp/22\"\n  \
+firewarden check --syntax edge.nft\n\n\
 An intent is SOURCE -> DESTINATION [SERVICE]; docs/reference.md tells all of it.")]
 pub struct Check {
     #[command(flatten)]
@@ -91,6 +92,9 @@ pub struct Check {
     /// These packets must arrive, and nobody else's.
     #[arg(long, value_name = "INTENT")]
     pub only: Vec<String>,
+    /// Only read everything: is it free of mistakes? No intent is needed, and none is checked.
+    #[arg(long, conflicts_with_all = ["allow", "deny", "only", "confirm", "budget"])]
+    pub syntax: bool,
     /// How to write the report.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

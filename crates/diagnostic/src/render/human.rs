@@ -146,6 +146,9 @@ impl Human<'_> {
             facts.push(quote(&result.name, LONGEST_RULE));
         }
         facts.extend(result.owner.iter().map(|owner| format!("owner {}", quote(owner, LONGEST_RULE))));
+        if result.proposed {
+            facts.push("proposed".to_owned());
+        }
         if !facts.is_empty() {
             let _ = write!(intent, "  ({})", facts.join(", "));
         }

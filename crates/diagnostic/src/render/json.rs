@@ -102,6 +102,8 @@ struct WireResult {
     owner: Option<String>,
     /// Why it was declared.
     because: Option<String>,
+    /// Nobody has accepted the question yet, so that the answer counts for nothing.
+    proposed: bool,
     /// The answer.
     verdict: WireVerdict,
     /// One sentence about the answer.
@@ -259,6 +261,7 @@ fn wire_result(result: &ResultItem, sources: &SourceMap) -> WireResult {
         declared: wire_place(result.declared, sources),
         owner: result.owner.as_deref().map(cut),
         because: result.because.as_deref().map(cut),
+        proposed: result.proposed,
         verdict: match result.verdict {
             Verdict::Pass => WireVerdict::Pass,
             Verdict::Fail => WireVerdict::Fail,

@@ -47,6 +47,8 @@ fn status(result: &ResultItem, sources: &SourceMap) -> TestCaseStatus {
     let kind = match result.verdict {
         Verdict::Pass => return TestCaseStatus::success(),
         Verdict::Error => NonSuccessKind::Error,
+        // Nobody has accepted it, so that it fails nothing.
+        _ if result.proposed => return skipped(result),
         Verdict::Fail | Verdict::Depends | Verdict::Undetermined | Verdict::Vacuous => {
             NonSuccessKind::Failure
         }
@@ -58,6 +60,13 @@ fn status(result: &ResultItem, sources: &SourceMap) -> TestCaseStatus {
         status.set_message(quote(&finding.diagnostic.message, LONGEST));
     }
     status.set_description(description(&findings, sources));
+    status
+}
+
+fn skipped(result: &ResultItem) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    let told = result.shown().first().map(|finding| quote(&finding.diagnostic.message, LONGEST));
+    status.set_message(format!("proposed, and not accepted yet: {}", told.unwrap_or_default()));
     status
 }
 

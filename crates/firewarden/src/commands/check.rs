@@ -8,7 +8,7 @@ use crate::internal_error;
 use crate::load::{self, Files};
 use crate::output::{self, Color};
 use crate::progress::Progress;
-use firewarden_diagnostic::{Diagnostic, Report, SourceMap, Span};
+use firewarden_diagnostic::{Diagnostic, Report, ResultItem, SourceMap, Span};
 use firewarden_network::Host;
 use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
@@ -69,6 +69,13 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
             intents.extend(from_option(expectation, text, &mut files));
         }
     }
+    if options.syntax && !load::has_errors(&files.diagnostics) {
+        report.command = "check --syntax".to_owned();
+        report.diagnostics = files.diagnostics;
+        let read = hosts.iter().map(|host| Diagnostic::note("read", contents(&host.ruleset, &host.name)));
+        report.diagnostics.extend(read);
+        return Ok(files.sources);
+    }
     if intents.is_empty() && !load::has_errors(&files.diagnostics) {
         let problem = no_intents(&hosts, &atoms, options);
         files.diagnostics.push(problem);
@@ -86,6 +93,7 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
         firewarden_verify::check(&mut hosts, stack.as_ref(), &intents, &mut atoms, &files.sources, &limits)
             .map_err(Failure::Internal)?;
     report.results = checked.results;
+    files.diagnostics.extend(proposed(&report.results));
     let mut loaded = Loaded { files, atoms, stack, hosts, inputs };
     if options.confirm == Some(Confirm::Kernel) {
         let found = confirm::confirm(&mut report.results, &mut loaded);
@@ -95,6 +103,16 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
     report.diagnostics = loaded.files.diagnostics;
     report.diagnostics.extend(checked.diagnostics);
     Ok(loaded.files.sources)
+}
+
+/// Says how many answers count for nothing yet.
+fn proposed(results: &[ResultItem]) -> Option<Diagnostic> {
+    let text = match results.iter().filter(|result| result.proposed).count() {
+        0 => return None,
+        1 => "1 intent is proposed: it fails nothing until somebody accepts it".to_owned(),
+        count => format!("{count} intents are proposed: they fail nothing until somebody accepts them"),
+    };
+    Some(Diagnostic::note("intents-proposed", text).help("remove `proposed: true` from those that are right"))
 }
 
 /// An intent of the command line. `None` after saying what is wrong with it.
@@ -131,7 +149,7 @@ fn no_intents(hosts: &[Host], atoms: &AtomTable, options: &Check) -> Diagnostic 
             .because(format!("{count} constructs in them aren't modelled; answers name those that decide"));
     }
     problem.help(format!(
-        "add one, such as `--allow \"any -> 10.0.0.1 tcp/443\"`, or see who reaches what with `firewarden exposed {path}`"
+        "add one, such as `--allow \"any -> 10.0.0.1 tcp/443\"`, see who reaches what with `firewarden exposed {path}`, or have it only read with `--syntax`"
     ))
 }
 

@@ -23,7 +23,7 @@ use crate::intent::{
 };
 use crate::stack::{Assumption, DeclaredIntent, StackFile};
 use finding::Teller;
-use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, SourceMap, Verdict};
+use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, Severity, SourceMap, Verdict};
 use firewarden_network::{Host, Network};
 use firewarden_packet::{AtomTable, Field, InterfaceName};
 use prove::{Answer, Budget, OwnAddresses, Prover};
@@ -147,6 +147,11 @@ pub fn check(
                 item.findings = found.into_iter().map(Finding::from).collect();
             }
         }
+        if declared.proposed && item.verdict != Verdict::Error {
+            soften(&mut item.findings);
+            let told = item.detail.take().map(|detail| format!("; {detail}")).unwrap_or_default();
+            item.detail = Some(format!("proposed{told}"));
+        }
         results.push(item);
     }
     Ok(Checked { diagnostics: checker.diagnostics, results })
@@ -189,6 +194,7 @@ impl Checker<'_> {
         item.declared = Some(declared.intent.span);
         item.owner = declared.owner.clone();
         item.because = declared.because.clone();
+        item.proposed = declared.proposed;
         item
     }
 
@@ -358,6 +364,13 @@ impl Checker<'_> {
             .filter(|(_, info)| info.domain == (0, 1) && &*info.kind == "set membership" && is_it(&info.text))
             .map(|(field, _)| (field, 0))
             .collect()
+    }
+}
+
+/// What is wrong with a flow that nobody has accepted yet is no error.
+fn soften(findings: &mut [Finding]) {
+    for finding in findings {
+        finding.diagnostic.severity = finding.diagnostic.severity.max(Severity::Warning);
     }
 }
 

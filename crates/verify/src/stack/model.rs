@@ -137,6 +137,8 @@ pub struct DeclaredIntent {
     pub probe: Option<Located<String>>,
     /// Assumptions for this intent only.
     pub assumptions: Vec<Assumption>,
+    /// Made by `firewarden init` and not accepted by anybody yet: it is checked, but counts for nothing.
+    pub proposed: bool,
     /// The whole entry, or the option of the command line.
     pub span: Span,
 }
@@ -154,6 +156,7 @@ impl DeclaredIntent {
             input: None,
             probe: None,
             assumptions: Vec::new(),
+            proposed: false,
             span,
         }
     }

@@ -19,8 +19,9 @@ pub(super) const EXCEPTION_KEYS: [&str; 6] = ["id", "where", "host", "reason", "
 pub(super) const HOST_KEYS: [&str; 6] =
     ["rules", "snapshot", "address", "interfaces", "published", "tcp_loose"];
 pub(super) const INTERFACE_KEYS: [&str; 2] = ["address", "uplink"];
-pub(super) const INTENT_KEYS: [&str; 11] =
-    ["allow", "deny", "only", "name", "owner", "because", "via", "except", "in", "probe", "assume"];
+pub(super) const INTENT_KEYS: [&str; 12] = [
+    "allow", "deny", "only", "name", "owner", "because", "via", "except", "in", "probe", "assume", "proposed",
+];
 pub(super) const ASSUMPTION_KEYS: [&str; 5] = ["atom", "is", "host", "owner", "expires"];
 
 /// Reads a stack file. What is wrong is in the diagnostics and left out of the result; a file that isn't YAML gives
@@ -450,10 +451,11 @@ impl Reader {
         let input = self.values.text(&fields, "in");
         let probe = self.values.text(&fields, "probe");
         let assumptions = fields.get("assume").map(|node| self.assumptions(node)).unwrap_or_default();
+        let proposed = self.values.truth(&fields, "proposed").unwrap_or(false);
         let mut intent = intent?;
         let span = fields.key_span(expectation.word()).to(intent.span);
         intent.source.except.extend(except);
-        Some(DeclaredIntent { intent, name, owner, because, via, input, probe, assumptions, span })
+        Some(DeclaredIntent { intent, name, owner, because, via, input, probe, assumptions, proposed, span })
     }
 }
 

@@ -157,6 +157,8 @@ struct IntentMap {
     /// Assumptions for this intent only.
     #[schemars(default)]
     assume: Vec<Assumption>,
+    /// True until somebody accepts it: it is checked, but where it doesn't hold, that is a warning.
+    proposed: Option<bool>,
 }
 
 /// What somebody takes upon themselves about a construct that isn't interpreted.
