@@ -393,7 +393,7 @@ fn mentions(statement: &Statement, field: Field) -> bool {
     }
 }
 
-fn same_end(ending: Ending, outcome: Outcome) -> bool {
+pub(super) fn same_end(ending: Ending, outcome: Outcome) -> bool {
     match (ending, outcome) {
         (Ending::Delivered(left), Outcome::Delivered(right)) => left == right,
         (Ending::Left, Outcome::Left) => true,

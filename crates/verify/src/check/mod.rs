@@ -7,6 +7,8 @@ mod model;
 mod prove;
 mod replay;
 mod route;
+#[cfg(test)]
+mod routed;
 mod ways;
 
 pub use model::{complete_hosts, single_host_stack};
