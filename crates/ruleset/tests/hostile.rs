@@ -177,6 +177,36 @@ fn binary_and_line_ends() {
 }
 
 #[test]
+fn marks_of_editors_and_stray_bytes() {
+    // A byte order mark is taken away where files are read; one that is left changes no meaning in silence.
+    let (ruleset, said) = nft_text(&format!("\u{feff}{NFT}"));
+    assert_eq!((said.len(), rule_count(&ruleset)), (0, rule_count(&nft_text(NFT).0)));
+    let (_, said) = iptables_save(&format!("\u{feff}{IPTABLES}"));
+    says(&said, &["in:1:1 unknown-line"]);
+    says(&ipset_save(&format!("\u{feff}{IPSET}")), &["in:1:1 unknown-line", "did you mean `create`"]);
+    // Carriage returns: nft refuses them, iptables-restore and ipset don't.
+    let (ruleset, said) = nft_text(&NFT.replace('\n', "\r\n"));
+    says(&said, &["crlf", "dos2unix"]);
+    assert_eq!((said.len(), rule_count(&ruleset)), (1, rule_count(&nft_text(NFT).0)));
+    let (_, said) =
+        nft_json("{\"nftables\": [\r\n{\"table\": {\"family\": \"ip\", \"name\": \"t\"}}\r\n]}\r\n");
+    assert_eq!(said, [""; 0]);
+    // One bad byte in a rule costs that rule, and no other. U+FFFD is what a byte becomes that isn't UTF-8.
+    for bad in ["\0", "\u{1b}", "\u{fffd}", "\u{202e}"] {
+        let (ruleset, said) =
+            nft_text(&format!("table ip t {{ chain c {{\naccept\ntcp dport {bad}22 accept\ndrop\n}} }}"));
+        says(&said, &["in:3:11 "]);
+        assert_eq!(rule_count(&ruleset), 3, "{said:#?}");
+        let (ruleset, said) = iptables_save(&format!(
+            "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport {bad}22 -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\n"
+        ));
+        says(&said, &["in:3:"]);
+        assert_eq!(rule_count(&ruleset), 2, "{said:#?}");
+        says(&ipset_save(&format!("create a hash:ip\nadd a 10.0.0.{bad}1\n")), &["in:2:"]);
+    }
+}
+
+#[test]
 fn nesting() {
     const DEEP: usize = MILLION;
     for text in [
@@ -336,6 +366,59 @@ fn values_that_are_none() {
         let (_, said) = nft_text(&chain(rule));
         says(&said, &["in:1:", marked]);
     }
+    // The whole of what is wrong is marked, what is wrong with it is said, and what would be right.
+    for (rule, words) in [
+        ("ip6 saddr 1:2:3:4:5:6:7:8:9 drop", &["[1:2:3:4:5:6:7:8:9]", "it has 9 groups"][..]),
+        ("ip6 saddr ::1:2:3:4:5:6:7:8 drop", &["[::1:2:3:4:5:6:7:8]", "at most seven"]),
+        ("ip6 saddr 1::2::3 drop", &["[1::2::3]", "`::` stands twice"]),
+        ("ip6 saddr fe80::g drop", &["[fe80::g]", "`g` is not hexadecimal"]),
+        ("ip6 saddr 12345::1 drop", &["[12345::1]", "`12345` has more than four digits"]),
+        ("ip6 saddr ::ffff:10.0.0.256 drop", &["[::ffff:10.0.0.256]", "256 is more than 255"]),
+        ("ip6 saddr fe80:::1 drop", &["[fe80:::1]", "three colons"]),
+        ("ether saddr 00:11:22:33:44 drop", &["[00:11:22:33:44]", "a hardware address six"]),
+        ("ip saddr 10.0.0.256 drop", &["[10.0.0.256]", "256 is more than 255"]),
+        ("ip saddr 10.0.0/33 drop", &["[10.0.0]", "it has 3 numbers", "`10.0.0.0`"]),
+        ("ip saddr 1.2.3.4.5 drop", &["[1.2.3.4.5]", "it has 5 numbers"]),
+        ("ip saddr 10.0..1 drop", &["[10.0..1]", "a number is missing"]),
+        ("ip saddr 10.0.0.0/255.255.255.0 drop", &["[255.255.255.0]", "write `/24`"]),
+        ("ip saddr 10.0.0.0/255.0.255.0 drop", &["[255.0.255.0]", "from 0 to 32"]),
+        ("ip6 saddr fe80::/129 drop", &["fe80::/129", "0 to 128"]),
+        ("tcp dport 70000 drop", &["[70000]", "from 0 to 65535"]),
+        ("tcp dport 80x drop", &["[80x]", "is not a number"]),
+        ("meta mark 0xgg drop", &["[0xgg]", "hexadecimal"]),
+        ("tcp dport htp drop", &["[htp]", "did you mean"]),
+        ("ct state nw drop", &["[nw]", "did you mean `new`"]),
+        ("icmp type echo-requst drop", &["[echo-requst]", "did you mean `echo-request`"]),
+        ("iifname abcdefghijklmnopqrs drop", &["[abcdefghijklmnopqrs]", "more than 15"]),
+        ("ip saddr @x drop", &["[@x]", "unknown-set", "`x`"]),
+        ("tcp dprt 80 drop", &["[dprt]", "did you mean `dport`"]),
+        ("jmp other", &["[jmp]", "did you mean `jump`"]),
+    ] {
+        let (_, said) = nft_text(&chain(rule).replace("ip t", "inet t"));
+        says(said.get(..1).unwrap_or_default(), words);
+    }
+    for (text, words) in [
+        (
+            "chain c { type filter hook input priority 0; policy dorp; }",
+            &["[dorp]", "did you mean `drop`"][..],
+        ),
+        ("chain c { type filtr hook input priority 0; }", &["[filtr]", "did you mean `filter`"]),
+        ("chain c { type filter hook inptu priority 0; }", &["[inptu]", "did you mean `input`"]),
+        ("chain c { type filter hook input priority filtr; }", &["[filtr]", "did you mean `filter`"]),
+        ("set s { type ipv4_adr; }", &["[ipv4_adr]", "did you mean `ipv4_addr`"]),
+        (
+            "chain c { type filter hook input priority 0; }\n chain c { type filter hook forward priority 0; }",
+            &["in:2:", "already-exists", "`c`"],
+        ),
+    ] {
+        let (_, said) = nft_text(&format!("table inet t {{ {text} }}"));
+        says(&said, words);
+    }
+    // A verdict that follows an address without a blank is one.
+    let (_, said) = nft_text(
+        &chain("ip6 saddr vmap { fe80::1 : accept, 1:2:3:4:5:6:7:8:drop }").replace("ip t", "inet t"),
+    );
+    assert_eq!(said, [""; 0]);
     let (_, said) = nft_text("table ip t { chain c { type filter hook input priority 99999999999; } }");
     says(&said, &["in:1:", "99999999999"]);
     for (rule, marked) in [

@@ -295,6 +295,30 @@ fn hostile_files_are_refused_quickly() {
 }
 
 #[test]
+fn marks_of_editors_and_stray_bytes_in_stack_files() {
+    let text = "hosts:\n  a: {address: 10.0.0.1}\nintents:\n  - allow: any -> a tcp/443\n";
+    for same in [text.replace('\n', "\r\n"), format!("\u{feff}{text}")] {
+        let (stack, said) = read(&same);
+        assert_eq!((said, stack.hosts.len(), stack.intents.len()), (Vec::new(), 1, 1), "{same:?}");
+    }
+    for (bad, words) in [
+        (text.replace("  a:", "  a: {}\n  a:"), "3:3 stack-syntax [a]: the key `a` is written twice"),
+        (format!("{text}hosts: {{}}\n"), "5:1 stack-syntax [hosts]: the key `hosts` is written twice"),
+        (
+            text.replace("{address: 10.0.0.1}", "{address: 10.0.0.1, address: 10.0.0.2}"),
+            "2:26 stack-syntax [address]: the key",
+        ),
+        (text.replace("10.0.0.1", "10.0.0.\0"), "2:"),
+        (text.replace("10.0.0.1", "10.0.0.\u{fffd}"), "2:16"),
+        (text.replace("\n  a", "\n\ta"), "2:"),
+    ] {
+        let (_, said) = read(&bad);
+        assert!(said.first().is_some_and(|line| line.starts_with(words)), "{bad:?}: {said:#?}");
+        assert!(said.iter().all(|line| !line.ends_with("| -") && !line.ends_with("| ")), "{said:#?}");
+    }
+}
+
+#[test]
 fn the_schema_has_the_readers_keys() {
     let schema = stack_schema();
     let keys = |pointer: &str| -> Vec<String> {

@@ -49,8 +49,14 @@ fn errors_name_the_place_and_the_remedy() {
         ("add rule ip t c acept", "1:17 unknown-word: `acept` is not an expression or statement"),
         ("add rule ip t c dport 22", "1:17 unknown-word: `dport` is not an expression or statement"),
         ("add rule ip t c tcp dport", "1:26 syntax: expected a value, found the end of the file"),
-        ("add rule ip t c ip saddr 300.1.1.1 drop", "1:26 bad-address: `300.1.1.1` is not an address"),
-        ("add rule ip t c ip6 saddr 1:2:3:4 drop", "1:27 bad-address: `1:2:3:4` is not an address"),
+        (
+            "add rule ip t c ip saddr 300.1.1.1 drop",
+            "1:26 bad-address: `300.1.1.1` is not an address: 300 is more than 255",
+        ),
+        (
+            "add rule ip t c ip6 saddr 1:2:3:4 drop",
+            "1:27 bad-address: `1:2:3:4` is not an address: it has 4 groups, an IPv6 address eight and a hardware address six",
+        ),
         ("add rule ip t c ip saddr 10.0.0.0/999", "1:26 bad-prefix: `/999` is longer than any address"),
         ("add rule ip t c ip saddr $net", "1:26 undefined-variable: variable `$net` is not defined"),
         ("add rule ip t c log prefix \"x", "1:28 unclosed-quote: a quoted string has no end"),

@@ -3,6 +3,7 @@
 use super::super::ast::*;
 use super::super::names;
 use super::lexer::{self, Kind};
+use super::mistakes;
 use super::parser::{Parsed, Parser};
 use firewarden_diagnostic::Diagnostic;
 use std::net::Ipv6Addr;
@@ -110,7 +111,10 @@ impl<'p> Parser<'_, '_, 'p> {
                 expr.span = self.span_from(start);
                 Ok(expr)
             }
-            _ if mode == Mode::Selector => self.expected("something about the packet, such as `ip saddr`"),
+            _ if mode == Mode::Selector => {
+                self.refuse_glued()?;
+                self.expected("something about the packet, such as `ip saddr`")
+            }
             _ => self.literal(mode),
         }
     }
@@ -163,6 +167,10 @@ impl<'p> Parser<'_, '_, 'p> {
         match self.token.kind {
             Kind::Slash if self.lexer.byte_ahead().is_ascii_digit() => {
                 self.bump();
+                if self.at(Kind::Ipv4) {
+                    let mistake = mistakes::netmask(self.token_text(), self.token_span());
+                    return self.fail(mistake);
+                }
                 let length = self.number("the length of a prefix")?;
                 let span = low.span.to(self.span(self.end, self.end));
                 let Ok(length) = u8::try_from(length) else {

@@ -124,6 +124,11 @@ impl<'t> Lexer<'t> {
         }
     }
 
+    /// The whole text.
+    pub(super) fn text(&self) -> &'t str {
+        self.text
+    }
+
     /// The text of a token or any other range; empty where the range isn't one.
     pub(super) fn slice(&self, start: u32, end: u32) -> &'t str {
         self.text.get(start as usize..end as usize).unwrap_or_default()

@@ -9,6 +9,7 @@ mod commands;
 mod context;
 mod expressions;
 pub(super) mod lexer;
+mod mistakes;
 mod nat;
 mod objects;
 mod parser;

@@ -4,6 +4,7 @@ use super::super::ast::*;
 use super::super::names;
 use super::context::{Context, Variable};
 use super::lexer::{self, Kind, Lexer, Token};
+use super::mistakes;
 use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use std::sync::Arc;
 
@@ -196,9 +197,7 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
             Kind::OpenQuote => Diagnostic::error("unclosed-quote", "a quoted string has no end")
                 .at(span, "opened here")
                 .help("add the closing `\"`"),
-            Kind::BadAddress => Diagnostic::error("bad-address", format!("{found} is not an address"))
-                .at(span, "neither an IPv4, an IPv6 nor a hardware address")
-                .help("correct the address"),
+            Kind::BadAddress => mistakes::bad_address(self.token_text(), span),
             Kind::Junk => Diagnostic::error("unexpected-character", format!("{found} has no place here"))
                 .at(span, format!("expected {what}"))
                 .help("remove the character, or put the name it belongs to in quotes"),
@@ -206,6 +205,18 @@ impl<'t, 'c, 'p> Parser<'t, 'c, 'p> {
                 .at(span, format!("expected {what}")),
         };
         self.fail(diagnostic)
+    }
+
+    /// Fails where the present token is the rest of something that began as an address or a number.
+    pub(super) fn refuse_glued(&mut self) -> Parsed<()> {
+        match mistakes::glued(self.lexer.text(), self.token.start as usize) {
+            Some((start, end)) if self.token.start == self.end => {
+                let (start, end) = (start as u32, end as u32);
+                let span = self.span(start, end);
+                self.fail(mistakes::nearly(self.lexer.slice(start, end), span))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A word that isn't one of those that may stand here.

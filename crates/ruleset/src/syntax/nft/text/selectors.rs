@@ -130,6 +130,7 @@ impl<'p> Parser<'_, '_, 'p> {
 
     /// A test starts with a word that begins no expression.
     pub(super) fn unknown_selector<T>(&mut self) -> Parsed<T> {
+        self.refuse_glued()?;
         let word = self.token_text();
         let span = self.token_span();
         let what = "an expression or statement";
