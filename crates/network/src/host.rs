@@ -73,6 +73,8 @@ pub struct Host {
     /// How strictly it looks at the sources of IPv4 packets, by input interface (`rp_filter`); interfaces that aren't
     /// listed don't look at all.
     pub reverse_path: BTreeMap<InterfaceName, ReversePath>,
+    /// It takes packets in that come from elsewhere with one of its own addresses as their source (`accept_local`).
+    pub accepts_own_sources: bool,
     /// What it listens on; `None` where nobody looked.
     pub listening: Option<Vec<Listener>>,
     /// The connections it had when somebody looked.

@@ -408,7 +408,7 @@ impl Network<'_> {
         let (low, high) = own.stretch(source);
         flow.restrict(Field::SADDR, Dim::Range(low, high));
         if own.contains(source) {
-            return true;
+            return !host.accepts_own_sources;
         }
         if host.reverse_path.is_empty() {
             return false;

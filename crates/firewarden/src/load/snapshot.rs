@@ -221,6 +221,8 @@ impl Reader<'_> {
             };
             host.reverse_path.insert(interface.name, mode);
         }
+        host.accepts_own_sources =
+            values.iter().any(|(name, value)| name.ends_with(".accept_local") && value != "0");
         on("net.netfilter.nf_conntrack_tcp_loose").unwrap_or(true)
     }
 

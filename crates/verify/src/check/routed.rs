@@ -194,6 +194,7 @@ fn host(dice: &mut Dice, index: u64, atoms: &mut AtomTable) -> Host {
         ruleset: ruleset(dice, &name, atoms),
         name,
         forwards: !dice.one_in(6),
+        accepts_own_sources: dice.one_in(4),
         routing: (!dice.one_in(6)).then(|| routing(dice, &interfaces)),
         interfaces,
         addresses_known: true,

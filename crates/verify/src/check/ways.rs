@@ -125,7 +125,7 @@ pub(super) fn refuses_source(host: &Host, packet: &Point, atoms: &AtomTable) -> 
         return false;
     }
     if host.own(2).contains(source) {
-        return true;
+        return !host.accepts_own_sources;
     }
     let Some(mode) = host.reverse_path.get(&InterfaceName(input)) else { return false };
     let asked =
