@@ -78,7 +78,8 @@ pub enum SchemaOf {
 firewarden check examples/webstack\n  \
 firewarden check edge.nft --allow \"any -> 203.0.113.1 tcp/443\" --deny \"any -> 203.0.113.1 tcp/22\"\n  \
 sudo nft list ruleset | firewarden check - --only \"10.0.0.0/8 -> 10.0.0.1 tcp/22\"\n  \
-firewarden check --syntax edge.nft\n\n\
+firewarden check --syntax edge.nft\n  \
+firewarden check new/ --before old/ --expect \"allow lb -> app tcp/9000\"\n\n\
 An intent is SOURCE -> DESTINATION [SERVICE]; docs/reference.md tells all of it.")]
 pub struct Check {
     #[command(flatten)]
@@ -93,8 +94,14 @@ pub struct Check {
     #[arg(long, value_name = "INTENT")]
     pub only: Vec<String>,
     /// Only read everything: is it free of mistakes? No intent is needed, and none is checked.
-    #[arg(long, conflicts_with_all = ["allow", "deny", "only", "confirm", "budget"])]
+    #[arg(long, conflicts_with_all = ["allow", "deny", "only", "before", "confirm", "budget"])]
     pub syntax: bool,
+    /// The version before the change; the change must do what `--expect` says, and nothing else.
+    #[arg(long, value_name = "PATH", requires = "expect")]
+    pub before: Option<PathBuf>,
+    /// What the change is to bring about, such as "allow lb -> app tcp/9000".
+    #[arg(long, value_name = "INTENT", requires = "before")]
+    pub expect: Vec<String>,
     /// How to write the report.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

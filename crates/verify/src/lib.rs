@@ -12,6 +12,7 @@ pub mod exposed;
 pub mod intent;
 mod located;
 mod managers;
+pub mod relational;
 pub mod stack;
 mod suggest;
 mod trace;

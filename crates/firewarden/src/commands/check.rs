@@ -1,5 +1,7 @@
 //! Does every intent hold?
 
+mod expect;
+
 use super::Stopped;
 use super::confirm;
 use super::hosts::{self, Loaded};
@@ -76,7 +78,11 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
         report.diagnostics.extend(read);
         return Ok(files.sources);
     }
-    if intents.is_empty() && !load::has_errors(&files.diagnostics) {
+    let change = match &options.before {
+        Some(path) => Some(expect::load(path, options, &mut hosts, &mut files, &mut atoms)?),
+        None => None,
+    };
+    if intents.is_empty() && change.is_none() && !load::has_errors(&files.diagnostics) {
         let problem = no_intents(&hosts, &atoms, options);
         files.diagnostics.push(problem);
     }
@@ -94,6 +100,12 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
             .map_err(Failure::Internal)?;
     report.results = checked.results;
     files.diagnostics.extend(proposed(&report.results));
+    if let Some(change) = change {
+        let mut found = change
+            .examine(&mut hosts, stack.as_ref(), &mut atoms, &files.sources)
+            .map_err(Failure::Internal)?;
+        report.results.append(&mut found);
+    }
     let mut loaded = Loaded { files, atoms, stack, hosts, inputs };
     if options.confirm == Some(Confirm::Kernel) {
         let found = confirm::confirm(&mut report.results, &mut loaded);
@@ -117,9 +129,19 @@ fn proposed(results: &[ResultItem]) -> Option<Diagnostic> {
 
 /// An intent of the command line. `None` after saying what is wrong with it.
 fn from_option(expectation: Expectation, text: &str, files: &mut Files) -> Option<DeclaredIntent> {
-    let file = files.sources.add(format!("--{}", expectation.word()), text);
+    from_text(&format!("--{}", expectation.word()), Some(expectation), text, files)
+}
+
+/// The same of an option that doesn't say what is expected.
+fn from_text(
+    option: &str,
+    expectation: Option<Expectation>,
+    text: &str,
+    files: &mut Files,
+) -> Option<DeclaredIntent> {
+    let file = files.sources.add(option, text);
     let place = Place::exact(Span::new(file, 0, text.len()));
-    match parse_intent(text, place, Some(expectation)) {
+    match parse_intent(text, place, expectation) {
         Ok(intent) => Some(DeclaredIntent::bare(intent)),
         Err(problem) => {
             files.diagnostics.push(*problem);

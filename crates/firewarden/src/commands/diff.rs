@@ -6,6 +6,7 @@ mod show;
 mod versions;
 
 pub use json::schema;
+pub use names::of as names_of;
 
 use super::Stopped;
 use super::hosts;

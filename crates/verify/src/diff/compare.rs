@@ -64,6 +64,24 @@ pub struct Change {
     pub results: (Point, Point),
     /// All of them: boxes that don't overlap, in the packet as it came.
     pub packets: Vec<PacketBox>,
+    /// For each box, where its packets arrive on the side where they pass.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// Where packets arrive that are let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// At the address and port that they were sent to.
+    AsSent,
+    /// Translated to this address and port; `None` where it is the one that they were sent to.
+    At {
+        /// The address.
+        address: Option<u128>,
+        /// The port.
+        port: Option<u128>,
+    },
+    /// Translated to several, as the packet or the kernel decides.
+    Several,
 }
 
 /// What differs on one host.
@@ -101,6 +119,7 @@ struct Met {
     after: Crossing,
     results: (Point, Point),
     effect: Option<Effect>,
+    arrival: Arrival,
 }
 
 impl Comparison<'_> {
@@ -189,6 +208,7 @@ impl Comparison<'_> {
                         after: met.after.clone(),
                         results: met.results.clone(),
                         effect: met.effect,
+                        arrival: met.arrival,
                     };
                     self.tell(way, rest);
                 }
@@ -205,6 +225,11 @@ impl Comparison<'_> {
         let after = self.after.cross(way, &mut second, detail, &mut self.budget)?;
         let effect = effect(&before, &after, &mut first, &mut second);
         let region = first.region().intersect(second.region()).unwrap_or_default();
+        let arrival = match effect {
+            None => Arrival::AsSent,
+            Some(Effect::Blocked) => arrival(&first),
+            Some(_) => arrival(&second),
+        };
         Ok(Met {
             region,
             point: second.origin().clone(),
@@ -212,6 +237,7 @@ impl Comparison<'_> {
             after,
             results: (first.now().clone(), second.now().clone()),
             effect,
+            arrival,
         })
     }
 
@@ -228,6 +254,7 @@ impl Comparison<'_> {
         let known = self.groups.get(&group).copied();
         if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
             change.packets.push(met.region.clone());
+            change.arrivals.push(met.arrival);
             // A packet that begins a connection is the better example.
             let begins = |point: &Point| point.get(Field::CT_STATE) == ct_state::NEW;
             if begins(&change.witness) || !begins(&met.point) {
@@ -263,6 +290,7 @@ impl Comparison<'_> {
             witness: met.point,
             results: met.results,
             packets: vec![met.region],
+            arrivals: vec![met.arrival],
         });
     }
 
@@ -294,6 +322,23 @@ impl Comparison<'_> {
             }
         }
         point
+    }
+}
+
+/// Where a packet that passed arrives, for all packets of its region.
+fn arrival(flow: &Flow<'_>) -> Arrival {
+    let sent = flow.sibling();
+    let end = |field: Field| {
+        let (now, then) = (flow.take(field), sent.take(field));
+        if now == then {
+            return Some(None);
+        }
+        now.is_constant().then_some(Some(now.value()))
+    };
+    match (end(Field::DADDR), end(Field::DPORT)) {
+        (Some(None), Some(None)) => Arrival::AsSent,
+        (Some(address), Some(port)) => Arrival::At { address, port },
+        _ => Arrival::Several,
     }
 }
 

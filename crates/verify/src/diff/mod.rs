@@ -16,7 +16,7 @@ mod sets;
 mod tell;
 
 pub use atoms::align;
-pub use compare::{COMPARED, Change, Compared, Decider, DiffOptions, Effect};
+pub use compare::{Arrival, COMPARED, Change, Compared, Decider, DiffOptions, Effect};
 pub use connections::{CutConnection, cut_connections};
 pub use cross::{Direction, Ending};
 pub use sets::{Names, PacketSet, products};

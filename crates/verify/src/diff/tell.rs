@@ -89,7 +89,8 @@ impl Telling<'_> {
         told.into_iter().map(|(change, _)| change).collect()
     }
 
-    fn change(&self, change: &Change) -> ToldChange {
+    /// One change in words.
+    pub fn change(&self, change: &Change) -> ToldChange {
         let mut sets = products(&change.packets, self.atoms);
         sets.sort_by_key(|set| usize::MAX - set.spread(self.atoms));
         let witness = self.witness(change);

@@ -296,7 +296,7 @@ fn stray_ack() -> Dim {
 /// the host is loose about them. Packets of neighbour discovery and multicast listener discovery, which conntrack
 /// leaves untracked and no router passes on, belong to no flow. Neither do later fragments, which are put together
 /// before any rule of a host with connection tracking sees them.
-pub(super) fn service_boxes(
+pub(crate) fn service_boxes(
     services: &[Service],
     family: Family,
     claim: Claim,
