@@ -101,8 +101,10 @@ pub struct Focus<'f> {
     /// Whether this rule acts on the packet is told in [`Decision::met`], and all packets of the region agree on it with
     /// [`Detail::Rules`]. Rules that only count or log can be watched for too.
     pub watch: Option<RuleRef>,
-    /// End at the watched rule. The region of a decision that met it isn't cut then, and says nothing.
-    pub stop_when_met: bool,
+    /// Ask only whether the watched rule is met by way of this base chain. The walk ends there, or at the rule; the
+    /// region of a decision that met it isn't cut and says nothing, and that of one that didn't holds packets that don't
+    /// meet it either, whichever rules keep them from it. Larger regions than with a plain watch.
+    pub only_by: Option<ChainId>,
     /// Rules that count as not there.
     pub without: &'f BTreeSet<RuleRef>,
 }
@@ -110,7 +112,7 @@ pub struct Focus<'f> {
 impl Default for Focus<'_> {
     fn default() -> Self {
         static NONE: BTreeSet<RuleRef> = BTreeSet::new();
-        Focus { watch: None, stop_when_met: false, without: &NONE }
+        Focus { watch: None, only_by: None, without: &NONE }
     }
 }
 
@@ -251,7 +253,7 @@ impl<'r> Engine<'r> {
             }
             let (end, met_here) = self.walk(id, base, flow, around, detail, budget, &mut steps, focus)?;
             met |= met_here;
-            if end.fate != Fate::Accepted || (met && focus.stop_when_met) {
+            if end.fate != Fate::Accepted || focus.only_by.is_some_and(|only| met || only == id) {
                 return Ok(Decision { fate: end.fate, steps, met });
             }
         }
@@ -322,8 +324,8 @@ impl<'r> Engine<'r> {
             met: false,
         };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        if !(walk.met && focus.stop_when_met) {
-            self.cut_skipped(&mut walk, &end, detail)?;
+        if !(walk.met && focus.only_by.is_some()) {
+            self.cut_skipped(&mut walk, &end, detail, focus.only_by == Some(id))?;
         }
         steps.append(&mut walk.steps);
         Ok((end, walk.met))
@@ -361,7 +363,7 @@ impl<'r> Engine<'r> {
             let at = RuleRef { chain: frame.chain, index };
             if walk.focus.watch == Some(at) {
                 walk.met = true;
-                if walk.focus.stop_when_met {
+                if walk.focus.only_by.is_some() {
                     return Ok(ChainEnd { fate: Fate::Accepted });
                 }
             }
@@ -611,6 +613,7 @@ impl<'r> Engine<'r> {
         walk: &mut Walk<'_, '_>,
         end: &ChainEnd,
         detail: Detail,
+        ended: bool,
     ) -> Result<(), OutOfBudget> {
         let skipped = std::mem::take(&mut walk.skipped);
         let states = walk.past.len();
@@ -626,14 +629,17 @@ impl<'r> Engine<'r> {
                     return;
                 };
                 // Where nothing was rewritten since, a rule that would have ended the chain alike needs no cut.
+                let at = RuleRef { chain: run.chain, index: id };
                 let alike = unchanged_since
+                    && !ended
                     && traits.terminal.is_some_and(|fate| match detail {
                         Detail::Rules => false,
                         Detail::Verdict => fate == end.fate,
                         Detail::Fate => same_side(fate, end.fate),
                     });
-                let counts = walk.focus.counts(RuleRef { chain: run.chain, index: id }, traits.inert);
-                if counts && !alike {
+                // Where only the watched rule matters, whatever ends the chain before it keeps packets from it.
+                let keeps = ended && traits.terminal.is_some() && walk.focus.watch != Some(at);
+                if walk.focus.counts(at, traits.inert) && !alike && !keeps {
                     self.exclude(rule, region);
                 }
             };

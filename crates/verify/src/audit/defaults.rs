@@ -132,7 +132,7 @@ impl Defaults<'_, '_, '_> {
 
     fn accepts_something(&self, hook: Hook) -> bool {
         self.ledger.rules.iter().any(|(at, standing)| {
-            let live = matches!(standing, Standing::Needed(_) | Standing::Redundant(..));
+            let live = matches!(standing, Standing::Needed(_) | Standing::Redundant(..) | Standing::Open(_));
             let here = || {
                 self.space.ways(at.chain).is_some_and(|ways| {
                     ways.known.iter().any(|way| self.space.base(way.base).is_some_and(|(of, _)| of == hook))

@@ -193,9 +193,9 @@ impl<'a> Prober<'a> {
     ) -> Option<Piece> {
         let point = self.space.aim(part, way, rule);
         let mut flow = Flow::new(part.clone(), point, self.atoms);
-        let focus = Focus { watch: Some(at), stop_when_met: true, without };
+        let focus = Focus { watch: Some(at), only_by: Some(way.base), without };
         let decision =
-            self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Rules, budget, &focus).ok()?;
+            self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Fate, budget, &focus).ok()?;
         if decision.met {
             return Some(Piece::Met(Met { packet: flow.origin().clone(), hook }));
         }

@@ -100,7 +100,7 @@ impl Prober<'_> {
     ) -> Option<Option<PacketBox>> {
         let mut run = |flow: &mut Flow<'_>, without: &BTreeSet<RuleRef>| {
             let focus = Focus { without, ..Focus::default() };
-            self.engine.run_hook_about(hook, flow, self.host, Detail::Rules, budget, &focus).ok()
+            self.engine.run_hook_about(hook, flow, self.host, Detail::Verdict, budget, &focus).ok()
         };
         let mut left = Flow::new(part.clone(), point, self.atoms);
         let first: Decision = run(&mut left, gone)?;

@@ -28,11 +28,13 @@ pub enum Standing {
     Needed(Met),
     /// Some packet meets it; all fare alike without it. These decide instead.
     Redundant(Met, Vec<RuleRef>),
+    /// Some packet meets it; a limit ended the search before it was known whether removing it changes anything.
+    Open(Met),
     /// No packet meets it.
     Dead(Deciders),
     /// No packet comes to its chain.
     CutOff,
-    /// A limit ended the search.
+    /// A limit ended the search before it was known whether any packet meets it.
     Unknown,
 }
 
@@ -57,7 +59,7 @@ pub fn examine(context: &mut Context<'_, '_>, options: AuditOptions, tally: &mut
                 let cover = prober.cover(at, deciders.clone());
                 dead(context, at, &cover);
             }
-            Standing::Unknown => tally.undecided.push(span_of(&host.ruleset, at)),
+            Standing::Unknown | Standing::Open(_) => tally.undecided.push(span_of(&host.ruleset, at)),
             _ => {}
         }
     }
@@ -110,7 +112,7 @@ impl Ledger {
     fn calls(&self, caller: RuleRef) -> bool {
         matches!(
             self.rules.get(&caller),
-            Some(Standing::Needed(_) | Standing::Redundant(..) | Standing::Unknown)
+            Some(Standing::Needed(_) | Standing::Redundant(..) | Standing::Open(_) | Standing::Unknown)
         )
     }
 
@@ -143,7 +145,7 @@ impl Ledger {
                     *standing = Standing::Redundant(met.clone(), instead.into_iter().collect());
                 }
                 Removal::Matters => {}
-                Removal::Unknown => *standing = Standing::Unknown,
+                Removal::Unknown => *standing = Standing::Open(met.clone()),
             }
         }
     }

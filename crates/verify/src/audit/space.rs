@@ -114,6 +114,8 @@ struct Base {
     hook: Hook,
     families: Vec<u128>,
     written: u32,
+    /// Some rule of it changes packets, if only as it ends the chain.
+    rewrites: bool,
     before_tracking: bool,
 }
 
@@ -252,7 +254,7 @@ impl<'r> Space<'r> {
 
     /// True where some rule on the hook may change a packet.
     pub fn rewrites(&self, hook: Hook) -> bool {
-        self.bases.values().any(|base| base.hook == hook && base.written != 0)
+        self.bases.values().any(|base| base.hook == hook && base.rewrites)
     }
 
     /// The base chains from which a chain is reached, where its ways are too many to tell apart.
@@ -538,10 +540,12 @@ fn bases(ruleset: &Ruleset, calls: &[BTreeSet<ChainId>]) -> BTreeMap<ChainId, Ba
                     hook,
                     families: Vec::new(),
                     written: 0,
+                    rewrites: false,
                     before_tracking: matches!(hook, Hook::Prerouting | Hook::Output | Hook::Ingress)
                         && base.effective_priority() < -200,
                 });
                 known.written |= written;
+                known.rewrites |= all != 0;
                 known.families.push(nfproto);
                 before |= all;
             }

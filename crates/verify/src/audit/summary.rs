@@ -37,7 +37,7 @@ impl Tally {
     pub fn count(&mut self, standing: &Standing) {
         self.rules += 1;
         match standing {
-            Standing::Needed(_) => self.live += 1,
+            Standing::Needed(_) | Standing::Open(_) => self.live += 1,
             Standing::Redundant(..) => {
                 self.live += 1;
                 self.redundant += 1;
