@@ -32,9 +32,9 @@ impl Dice {
         self.below(many) == 0
     }
 
-    /// An address of one of four small networks.
+    /// An address of one of six small networks, two of which nobody is on.
     fn address(&mut self) -> u128 {
-        0x0A00_0000 + u128::from(self.below(4)) * 256 + u128::from(self.below(8))
+        0x0A00_0000 + u128::from(self.below(6)) * 256 + u128::from(self.below(8))
     }
 }
 
