@@ -2,6 +2,7 @@
 //!
 //! The corpus is no part of the project. Where it is absent, the command says so and succeeds.
 
+mod changes;
 mod dumps;
 mod goldens;
 mod lines;
@@ -54,7 +55,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let mut document = String::from(HEAD);
     let mut failures = Vec::new();
-    for part in [stats::run, lines::run, dumps::run, translate::run, semantics::run, goldens::run] {
+    for part in [stats::run, lines::run, dumps::run, translate::run, semantics::run, goldens::run, changes::run] {
         let section = part(&folder);
         let _ = write!(document, "\n{}", section.text);
         failures.extend(section.failures);

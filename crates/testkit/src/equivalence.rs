@@ -4,11 +4,8 @@
 //! within the region that shares its fate, through that of the second. In what is left both sides treat all packets
 //! alike, so that one comparison settles it. A difference is replayed by the interpreter before it is told.
 
-mod align;
 #[cfg(test)]
 mod tests;
-
-pub use align::align;
 
 use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler};
 use firewarden_packet::{AtomTable, Dim, Field, PacketBox, Point};

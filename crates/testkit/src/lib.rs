@@ -2,6 +2,7 @@
 //!
 //! Everything is a function of a seed: the same seed gives the same rulesets, packets and findings.
 
+pub mod change;
 pub mod coverage;
 pub mod differential;
 pub mod equivalence;

@@ -6,7 +6,8 @@ use firewarden_engine::Detail;
 use firewarden_packet::{AtomTable, Field};
 use firewarden_ruleset::ir::Ruleset;
 use firewarden_ruleset::ir::dump::dump;
-use firewarden_testkit::equivalence::{Equivalence, Limits, Reason, align, compare, questions};
+use firewarden_testkit::equivalence::{Equivalence, Limits, Reason, compare, questions};
+use firewarden_verify::diff::align;
 use std::fmt::Write;
 use std::path::Path;
 

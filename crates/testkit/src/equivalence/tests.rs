@@ -1,10 +1,11 @@
-use super::{Equivalence, Limits, Question, Reason, align, compare, packets, questions};
+use super::{Equivalence, Limits, Question, Reason, compare, packets, questions};
 use firewarden_diagnostic::FileId;
 use firewarden_engine::{Detail, Fate};
 use firewarden_packet::{AtomTable, Dim, Field};
 use firewarden_ruleset::ir::{Hook, Ruleset};
 use firewarden_ruleset::lower::nft::{LowerOptions, lower};
 use firewarden_ruleset::syntax::nft::text::{NoIncludes, parse};
+use firewarden_verify::diff::align;
 
 const LIMITS: Limits = Limits { regions: 10_000, rules: 1_000_000, detail: Detail::Rules };
 
