@@ -31,6 +31,7 @@ pub enum Command {
     Exposed(Exposed),
     Trace(Trace),
     Capture(Capture),
+    Init(Init),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
     Completions {
@@ -227,6 +228,34 @@ pub struct Capture {
     /// Replace addresses and drop comments, so that it can be shown to others; the host is called `host` unless named.
     #[arg(long)]
     pub anonymize: bool,
+}
+
+/// Write a first firewarden.yaml: hosts, services, and intents proposed from observed connections.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+sudo firewarden init\n  \
+firewarden init snapshots --inventory hosts.ini\n  \
+firewarden init --update snapshots --write\n\n\
+Without a snapshot or an inventory, the host it is run on is captured. Nothing is overwritten.")]
+pub struct Init {
+    /// Snapshots that `firewarden capture` has written, or folders of them.
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<PathBuf>,
+    /// The stack file to write.
+    #[arg(long, value_name = "FILE", default_value = "firewarden.yaml")]
+    pub out: PathBuf,
+    /// Take hosts, addresses and groups from this Ansible inventory (INI or YAML), too.
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+    /// What to call the host it is run on; its own name by default.
+    #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
+    pub host: Option<String>,
+    /// Show as a diff what would be added to a stack file that is there; without snapshots, from those it names.
+    #[arg(long)]
+    pub update: bool,
+    /// Add it; what is there stays as it is, comments included.
+    #[arg(long, requires = "update")]
+    pub write: bool,
 }
 
 /// What is read.

@@ -64,7 +64,7 @@ fn not_written(error: &WriteError) -> Diagnostic {
 }
 
 /// What a snapshot doesn't have.
-fn lacking(file: &str, why: &str) -> Diagnostic {
+pub(super) fn lacking(file: &str, why: &str) -> Diagnostic {
     let message = format!("the snapshot has no `{file}`: {}", why.replace('\n', " "));
     let problem = Diagnostic::warning("capture-incomplete", message);
     let denied = ["permitted", "ermission", "must be root", "Netlink"].iter().any(|word| why.contains(word));

@@ -8,6 +8,8 @@ mod diff;
 mod exposed;
 mod generate;
 mod hosts;
+mod init;
+mod paths;
 mod trace;
 
 use crate::cli::{Cli, Command};
@@ -40,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Exposed(options) => exposed::run(options, cli.color),
         Command::Trace(options) => trace::run(options, cli.color),
         Command::Capture(options) => capture::run(options, cli.color),
+        Command::Init(options) => init::run(options, cli.color),
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),

@@ -41,15 +41,27 @@ pub fn snapshots_in(folder: &Path) -> Vec<PathBuf> {
 /// Reads a snapshot. What it lacks is told among the diagnostics.
 ///
 /// # Errors
-/// A diagnostic where the folder isn't a snapshot that can be read.
+/// A diagnostic where the folder isn't a snapshot that can be read, or has no rules.
 pub fn read(folder: &Path, files: &mut Files) -> Result<Captured, Diagnostic> {
+    read_parts(folder, files, true)
+}
+
+/// The same without the rules, which may be missing.
+///
+/// # Errors
+/// A diagnostic where the folder isn't a snapshot that can be read.
+pub fn read_facts(folder: &Path, files: &mut Files) -> Result<Captured, Diagnostic> {
+    read_parts(folder, files, false)
+}
+
+fn read_parts(folder: &Path, files: &mut Files, with_rules: bool) -> Result<Captured, Diagnostic> {
     let manifest = files.open(&folder.join(format::MANIFEST))?;
     let about = format::read_manifest(files.text(manifest)).map_err(|why| {
         Diagnostic::error("snapshot-manifest", format!("`{}` can't be read: {why}", files.name(manifest)))
             .help("take the snapshot again with `firewarden capture`")
     })?;
     let mut reader = Reader { folder, files, about: &about, manifest };
-    let rulesets = reader.rulesets()?;
+    let rulesets = if with_rules { reader.rulesets()? } else { Vec::new() };
     let mut host = Host { name: about.host.clone(), addresses_known: true, ..Host::default() };
     reader.addresses(&mut host);
     reader.routing(&mut host);
