@@ -451,7 +451,7 @@ impl Reporter<'_, '_, '_> {
                 continue;
             }
             for exposure in exposures {
-                let rule = exposure.rule.filter(|rule| self.hook_of(*rule).is_none_or(|hook| filters(hook)));
+                let rule = exposure.rule.filter(|rule| self.hook_of(*rule).is_none_or(filters));
                 let entry = by_rule.entry((way, rule)).or_insert_with(|| (BTreeSet::new(), exposure.clone()));
                 entry.0.insert(nfproto);
                 keep_better(&mut entry.1, exposure);
@@ -564,7 +564,7 @@ impl Reporter<'_, '_, '_> {
             (10, 2, &checks::OPEN_BY_IPV6_ONLY, Severity::Warning),
             (2, 10, &checks::OPEN_BY_IPV4_ONLY, Severity::Note),
         ] {
-            let only: Vec<(&(Way, u128, Kind, u128), &Vec<Exposure>)> = self
+            let only: Vec<_> = self
                 .open
                 .ports
                 .iter()

@@ -43,7 +43,7 @@ pub struct Met {
 #[derive(Clone, Debug)]
 pub enum Life {
     /// It acts on some packet.
-    Live(Met),
+    Live(Box<Met>),
     /// It acts on none. These rules decide about the packets that it could match, as far as any does.
     Dead(Deciders),
     /// A limit ended the search.
@@ -64,9 +64,9 @@ pub struct Cover {
 
 /// What all packets of one piece of a question do.
 enum Piece {
-    Met(Met),
+    Met(Box<Met>),
     /// The piece to be cut off.
-    Passed(PacketBox),
+    Passed(Box<PacketBox>),
 }
 
 impl<'a> Prober<'a> {
@@ -197,7 +197,7 @@ impl<'a> Prober<'a> {
         let decision =
             self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Fate, budget, &focus).ok()?;
         if decision.met {
-            return Some(Piece::Met(Met { packet: flow.origin().clone(), hook }));
+            return Some(Piece::Met(Box::new(Met { packet: flow.origin().clone(), hook })));
         }
         for step in decision.steps {
             let takes = match step.kind {
@@ -215,7 +215,7 @@ impl<'a> Prober<'a> {
                 note(deciders, step.rule, effect);
             }
         }
-        Some(Piece::Passed(flow.region().clone()))
+        Some(Piece::Passed(Box::new(flow.region().clone())))
     }
 
     /// True for `goto`, after which the packet doesn't come back.

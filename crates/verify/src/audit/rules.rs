@@ -25,11 +25,11 @@ const MOST_PROBES: usize = 24;
 #[derive(Clone, Debug)]
 pub enum Standing {
     /// Some packet meets it, and fares differently without it.
-    Needed(Met),
+    Needed(Box<Met>),
     /// Some packet meets it; all fare alike without it. These decide instead.
-    Redundant(Met, Vec<RuleRef>),
+    Redundant(Box<Met>, Vec<RuleRef>),
     /// Some packet meets it; a limit ended the search before it was known whether removing it changes anything.
-    Open(Met),
+    Open(Box<Met>),
     /// No packet meets it.
     Dead(Deciders),
     /// No packet comes to its chain.
@@ -124,7 +124,7 @@ impl Ledger {
             if let (Standing::Needed(met), false) = (standing, prober.space.callers(at.chain).is_empty()) {
                 let of = mets.entry(at.chain).or_default();
                 if of.len() < MOST_PROBES {
-                    of.push(met.clone());
+                    of.push((**met).clone());
                 }
             }
         }
@@ -195,9 +195,9 @@ fn could_be_redundant(rule: &Rule, at: RuleRef, ruleset: &Ruleset) -> bool {
             Statement::Test(_) | Statement::Neutral(_) | Statement::Verdict(Verdict::Continue)
         )
     });
-    acts && !has_other_purpose(rule)
-        && !called(rule, ruleset).iter().any(|&chain| logs(ruleset, chain))
-        && !(ends_chain(rule, at, ruleset) && effect_of(rule) == Effect::Denies)
+    let last_word = ends_chain(rule, at, ruleset) && effect_of(rule) == Effect::Denies;
+    let logging = has_other_purpose(rule) || called(rule, ruleset).iter().any(|&chain| logs(ruleset, chain));
+    acts && !logging && !last_word
 }
 
 /// True for chains that log or do what isn't modelled, in rules of their own.

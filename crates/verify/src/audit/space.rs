@@ -337,10 +337,8 @@ impl<'r> Space<'r> {
 
     fn meet(&self, test: &Test, part: &PacketBox, point: &mut Point) {
         match test {
-            Test::Range { field, set } => {
-                if !set.contains(point.get(*field)) {
-                    put(part, point, &[*field], set.ranges().iter().map(std::slice::from_ref));
-                }
+            Test::Range { field, set } if !set.contains(point.get(*field)) => {
+                put(part, point, &[*field], set.ranges().iter().map(std::slice::from_ref));
             }
             Test::Lookup { key, set, negated: false } => {
                 let elements = self.ruleset.set(*set).map_or(&[][..], |set| &set.elements);
