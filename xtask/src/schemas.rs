@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 const SCHEMAS: [(&str, u32); 4] = [("report", 1), ("stack", 1), ("exposed", 1), ("trace", 1)];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 8] =
-    ["check", "exposed", "trace", "capture", "init", "completions", "man", "schema"];
+const COMMANDS: [&str; 9] =
+    ["check", "audit", "exposed", "trace", "capture", "init", "completions", "man", "schema"];
 
 /// Writes the generated files, or with `check` says which are out of date.
 pub fn run(check: bool) -> ExitCode {
