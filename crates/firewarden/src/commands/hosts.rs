@@ -153,7 +153,12 @@ fn of_snapshots(folders: &[PathBuf], files: &mut Files, atoms: &mut AtomTable) -
 fn snapshot_of(declared: &stack::Host, file: FileId, files: &mut Files) -> Option<Captured> {
     let named = declared.snapshot.as_ref()?;
     let folder = files.folder(file).join(&named.value);
-    match snapshot::read(&folder, files) {
+    // Declared rules take the place of captured ones, which may then be missing.
+    let found = match declared.rules.as_slice() {
+        [] => snapshot::read(&folder, files),
+        _ => snapshot::read_facts(&folder, files),
+    };
+    match found {
         Ok(captured) => Some(captured),
         Err(problem) => {
             files.diagnostics.push(problem.at(named.span, "named here"));
