@@ -212,6 +212,13 @@ fn opaque_conditions() {
             ("socket transparent 1 accept", "<socket transparent exists>; accept"),
             ("tcp option maxseg size 1-500 drop", "meta l4proto tcp; <tcp option maxseg size 1-500>; drop"),
             ("vlan id 5 accept", "<vlan id 5>; accept"),
+            // Without a connection the rule ends, whichever way it asks.
+            ("ct helper \"ftp\" accept", "ct state established-new; <ct helper ftp>; accept"),
+            ("ct helper != \"ftp\" accept", "ct state established-new; not <ct helper ftp>; accept"),
+            (
+                "ct reply ip saddr 192.0.2.1 accept",
+                "meta nfproto ipv4; ct state established-new; <ct reply ip saddr 192.0.2.1>; accept",
+            ),
             ("exthdr frag exists drop", "meta nfproto ipv6; <exthdr frag exists>; drop"),
             ("queue num 2", "verdict <queue to 2>"),
             ("meta random > 1000 drop", "not <meta random < 1001>; drop"),

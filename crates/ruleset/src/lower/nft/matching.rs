@@ -48,7 +48,7 @@ impl Lowerer<'_, '_> {
             return self.named_set(cx, test, &left, name, negated);
         }
         let result = self.values(&left, test);
-        cx.require(left.selector.need, test.left.span)?;
+        cx.require_selector(&left.selector, test.left.span)?;
         let values = match result {
             Ok(values) => values,
             Err(Fail::Unmodelled) => return self.opaque_test(cx, test, &left, negated),
@@ -222,7 +222,7 @@ impl Lowerer<'_, '_> {
             let info = self.set_info(cx.table, name, test.right.span)?;
             // Checks the type.
             self.named_lookup(cx, &test.left, &key, name, test.right.span, negated)?;
-            cx.require(left.selector.need, test.left.span)?;
+            cx.require_selector(&left.selector, test.left.span)?;
             let elements = match info.content {
                 Content::Set(id) => self.out.set(id).map(|set| {
                     set.elements.iter().filter_map(|element| element.key.first().copied()).collect()
@@ -244,7 +244,7 @@ impl Lowerer<'_, '_> {
         let placeholder = Key { fields: SmallVec::new(), wants: vec![want], has_choice: false };
         self.named_lookup(cx, &test.left, &placeholder, name, test.right.span, negated)?;
         if matches!(left.selector.place, Place::Unknown { .. }) {
-            cx.require(left.selector.need, test.left.span)?;
+            cx.require_selector(&left.selector, test.left.span)?;
             let atom = self.membership(cx.table, &test.left, name);
             cx.out.push(Statement::Test(Test::Atom { atom, negated }));
             return Ok(());

@@ -234,7 +234,7 @@ impl Lowerer<'_, '_> {
             return Ok(Some(Value::Choice(self.choice_for(resolved, &left.selector))));
         }
         let Some(left) = cx.left_widened(expr, want.bits)? else { return Ok(None) };
-        cx.require(left.selector.need, expr.span)?;
+        cx.require_selector(&left.selector, expr.span)?;
         let plain_type = !matches!(left.selector.ty, Type::CtState | Type::EtherType);
         if let Place::Field { field, mask: u128::MAX } = left.selector.place
             && left.linear.shift == 0

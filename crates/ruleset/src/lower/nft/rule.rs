@@ -1,13 +1,14 @@
 //! Rules: one after the other, statement by statement.
 
 use super::Lowerer;
-use super::context::Context;
+use super::context::{Context, range_test};
 use super::linear::Linear;
-use super::selector::{Need, Selector, Site, selector};
+use super::selector::{Need, Place, Selector, Site, selector};
 use super::value::{Fail, Want, constant};
 use crate::ir::{ChainId, Family, Hook, Rule, Statement};
 use crate::syntax::nft::ast::{self, BinaryOp, Expr, ExprKind};
 use firewarden_diagnostic::{Diagnostic, Span};
+use firewarden_packet::{Field, IntervalSet, ct_state};
 
 /// A rule while it is lowered.
 pub(super) struct RuleContext {
@@ -38,6 +39,21 @@ impl RuleContext {
             network: self.protocols.network,
             transport: self.protocols.transport,
         }
+    }
+
+    /// Adds the tests that reading a selector needs. Without a connection, what is asked about one has no value and ends the
+    /// rule (nft_ct_get_eval); of known fields engine and interpreter see to that, of unknown ones a test does.
+    pub(super) fn require_selector(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+    ) -> Result<(), Box<Diagnostic>> {
+        self.require(selector.need, span)?;
+        if matches!(selector.place, Place::Unknown { kind: "connection", .. }) {
+            let tracked = IntervalSet::range(ct_state::ESTABLISHED, ct_state::NEW);
+            self.out.push(range_test(Field::CT_STATE, tracked));
+        }
+        Ok(())
     }
 
     /// Adds the tests of protocols that an expression needs.

@@ -428,7 +428,7 @@ impl<'a> Lowerer<'a, '_> {
                     format!("write `ct original ip {name}` or `ct original ip6 {name}`"),
                 );
             }
-            cx.require(left.selector.need, part.span)?;
+            cx.require_selector(&left.selector, part.span)?;
             key.wants.push(Want { ty: left.selector.ty, bits: left.selector.bits });
             let field = match left.selector.place {
                 Place::Field { field, mask } if left.linear.is_identity() && mask == u128::MAX => field,

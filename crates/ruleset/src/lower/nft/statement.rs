@@ -438,7 +438,7 @@ impl Lowerer<'_, '_> {
                 _ => {
                     // The width doesn't matter here: only the protocol is asked for.
                     if let Some(left) = cx.left_widened(part, 128)? {
-                        cx.require(left.selector.need, part.span)?;
+                        cx.require_selector(&left.selector, part.span)?;
                     }
                 }
             }
