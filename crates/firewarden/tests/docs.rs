@@ -118,7 +118,8 @@ fn every_stack_file_of_the_documents_is_valid() {
             let file = sources.add("block", block.text.as_str());
             let (stack, diagnostics) = read_stack(file, &block.text);
             assert!(diagnostics.is_empty(), "{}:{}: {diagnostics:#?}", path.display(), block.line);
-            assert!(!stack.intents.is_empty(), "{}:{}: no intents", path.display(), block.line);
+            let says = !stack.intents.is_empty() || !stack.exceptions.is_empty();
+            assert!(says, "{}:{}: nothing is said", path.display(), block.line);
         }
     }
     assert!(count >= 3, "only {count} stack files");
@@ -146,9 +147,10 @@ fn the_readme_shows_what_the_program_prints() {
         .into_iter()
         .filter(|block| block.language == "text")
         .collect();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 4] = [
         &["check", "examples/webstack"],
         &["check", "examples/outages/003"],
+        &["diff", "examples/webstack", "examples/outages/002"],
         &["exposed", "examples/webstack", "--host", "lb"],
     ];
     assert_eq!(shown.len(), commands.len());
