@@ -1,7 +1,7 @@
 //! Intents and the questions asked of rulesets: check, exposed, trace; findings.
 //!
 //! A stack file ([`stack`]) declares hosts and intents; [`intent`] turns an intent into questions, sets of packets with
-//! a claim about what becomes of them; [`check`](check()) answers them. [`exposed`] lists who may reach what, and
+//! a claim about what becomes of them; [`check`](check()) answers them, and [`matrix`] shows them as a whole. [`exposed`] lists who may reach what, and
 //! [`trace`](trace()) follows one packet; both need only a ruleset.
 
 pub mod address;
@@ -12,12 +12,15 @@ pub mod exposed;
 pub mod intent;
 mod located;
 mod managers;
+pub mod matrix;
 pub mod relational;
 pub mod stack;
 mod suggest;
 mod trace;
 
-pub use check::{CheckOptions, Checked, Disagreement, check, complete_hosts, single_host_stack};
+pub use check::{
+    CheckOptions, Checked, Disagreement, RulesUsed, check, complete_hosts, single_host_stack,
+};
 pub use located::{Located, Place};
 pub use managers::manager_of;
 pub use suggest::nearest;

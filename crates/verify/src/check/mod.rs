@@ -9,9 +9,11 @@ mod replay;
 mod route;
 #[cfg(test)]
 mod routed;
+mod uses;
 mod ways;
 
 pub use model::{complete_hosts, single_host_stack};
+pub use uses::RulesUsed;
 
 pub(crate) use listening::deaf_port;
 pub(crate) use finding::{ending_text, steps};
@@ -42,11 +44,13 @@ pub struct CheckOptions {
     pub regions: u64,
     /// Today as `2026-11-21`: assumptions that expired before are not relied on. `None` relies on all.
     pub today: Option<String>,
+    /// Also find out which rules the packets of each intent meet.
+    pub rules: bool,
 }
 
 impl Default for CheckOptions {
     fn default() -> CheckOptions {
-        CheckOptions { steps: 50_000_000, regions: 200_000, today: None }
+        CheckOptions { steps: 50_000_000, regions: 200_000, today: None, rules: false }
     }
 }
 
@@ -57,6 +61,8 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// One for each intent, in order.
     pub results: Vec<ResultItem>,
+    /// The rules that the packets of each intent meet, in the same order; empty where nobody asked for it.
+    pub rules: Vec<RulesUsed>,
 }
 
 /// The engine and the interpreter disagree about a witness: a mistake in Firewarden, never a finding.
@@ -124,6 +130,7 @@ pub fn check(
         options,
         diagnostics: Vec::new(),
         used_ids: BTreeMap::new(),
+        rules: Vec::new(),
     };
     let names = Names::new(declarations);
     let mut resolved: Vec<(usize, Resolved)> = Vec::new();
@@ -142,6 +149,9 @@ pub fn check(
     let mut results = Vec::new();
     for (index, declared) in intents.iter().enumerate() {
         let mut item = checker.item(declared);
+        if options.rules {
+            checker.rules.push(RulesUsed::default());
+        }
         match resolved.get(&index) {
             Some(resolved) => checker.intent(declared, resolved, &general, &mut item)?,
             None => {
@@ -156,7 +166,7 @@ pub fn check(
         }
         results.push(item);
     }
-    Ok(Checked { diagnostics: checker.diagnostics, results })
+    Ok(Checked { diagnostics: checker.diagnostics, results, rules: checker.rules })
 }
 
 struct Checker<'c> {
@@ -172,6 +182,8 @@ struct Checker<'c> {
     diagnostics: Vec<Diagnostic>,
     /// How often each id was given.
     used_ids: BTreeMap<String, usize>,
+    /// Where they are asked for, the rules that the packets of each intent meet.
+    rules: Vec<RulesUsed>,
 }
 
 /// An assumption with the fields it is about.
@@ -295,6 +307,9 @@ impl Checker<'_> {
         for question in &asked {
             let lanes = self.routers.of(question.family).lanes(question, &resolved.via, input);
             let answer = prover.answer(question, &lanes, &mut budget);
+            if let Some(used) = self.rules.last_mut() {
+                uses::collect(&prover, question, &lanes, used);
+            }
             let warnings =
                 listening::unheard(&prover, question, &lanes, declared.intent.span, &mut unheard);
             self.diagnostics.extend(warnings);
