@@ -32,6 +32,7 @@ pub enum Command {
     Trace(Trace),
     Capture(Capture),
     Init(Init),
+    Docs(Docs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
     Completions {
@@ -256,6 +257,28 @@ pub struct Init {
     /// Add it; what is there stays as it is, comments included.
     #[arg(long, requires = "update")]
     pub write: bool,
+}
+
+/// Write pages that tell who may talk to whom and why: a matrix, a picture, the rules of each host.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+firewarden docs .\n  \
+firewarden docs . --check\n  \
+firewarden docs snapshots --out /tmp/pages\n\n\
+The pages are made of nothing but the inputs and their history in git, so that they can be committed.")]
+pub struct Docs {
+    /// A folder with a firewarden.yaml, that file, or snapshots.
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub path: PathBuf,
+    /// The folder of the pages; `firewarden-docs` beside the stack file by default.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write nothing; fail where the pages that are there are out of date.
+    #[arg(long)]
+    pub check: bool,
+    /// Look for included nft files here too, after the folder of the including file.
+    #[arg(short = 'I', long = "include-path", value_name = "DIR")]
+    pub include_paths: Vec<PathBuf>,
 }
 
 /// What is read.

@@ -210,7 +210,7 @@ pub fn today() -> Option<String> {
 }
 
 /// The day of the Gregorian calendar that is so many days after 1970-01-01.
-fn date(days: u64) -> String {
+pub fn date(days: u64) -> String {
     // Years begin in March here, so that the day that may be missing is their last; 719,468 days before 1970 begins
     // an era of 400 such years.
     let days = days + 719_468;

@@ -21,7 +21,7 @@ use firewarden_host::{CaptureOptions, capture};
 use firewarden_network::Host;
 use firewarden_packet::AtomTable;
 use firewarden_verify::intent::{Expectation, Names, Resolved, Service, is_name, resolve};
-use firewarden_verify::stack::{StackFile, read_stack};
+use firewarden_verify::stack::{DeclaredIntent, StackFile, read_stack};
 use flows::{Observed, Seen};
 use inventory::Inventory;
 use std::collections::BTreeMap;
@@ -238,6 +238,15 @@ fn first_draft(facts: &Facts) -> Draft {
     }
     remarks(&mut draft, &observed, &merged.without_address);
     draft
+}
+
+/// The flows that connections show, as intents that nobody has accepted: for pages about snapshots alone.
+pub fn observed(hosts: &[Host], files: &mut Files) -> Vec<DeclaredIntent> {
+    let flows = flows::group(&flows::observe(hosts).connections, hosts);
+    let entries = draft::intents(&flows, hosts, &|_, _, _| true);
+    let text = Draft { intents: entries, ..Draft::default() }.file("observed connections");
+    let file = files.sources.add("observed connections", text.as_str());
+    read_stack(file, &text).0.intents
 }
 
 fn remarks(draft: &mut Draft, observed: &Observed, without_address: &[String]) {

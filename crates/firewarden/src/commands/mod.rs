@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod confirm;
 mod diff;
+mod docs;
 mod exposed;
 mod generate;
 mod hosts;
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Trace(options) => trace::run(options, cli.color),
         Command::Capture(options) => capture::run(options, cli.color),
         Command::Init(options) => init::run(options, cli.color),
+        Command::Docs(options) => docs::run(options, cli.color),
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),

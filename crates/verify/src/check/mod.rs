@@ -16,6 +16,7 @@ pub use model::{complete_hosts, single_host_stack};
 pub use uses::RulesUsed;
 
 pub(crate) use listening::deaf_port;
+pub(crate) use advice::{rule_text, table_and_chain};
 pub(crate) use finding::{ending_text, steps};
 pub(crate) use model::Model;
 pub(crate) use replay::{Ending, Happening, Replay, Trip};

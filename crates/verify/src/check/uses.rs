@@ -3,10 +3,10 @@
 use super::prove::{Budget, Prover};
 use super::route::Lane;
 use crate::intent::{Claim, Question};
-use firewarden_engine::{Detail, Flow, OutOfBudget, Peeler};
+use firewarden_engine::{Detail, Flow, OutOfBudget, Peeler, StepKind};
 use firewarden_network::{Journey, Outcome};
 use firewarden_packet::{PacketBox, Point};
-use firewarden_ruleset::ir::RuleRef;
+use firewarden_ruleset::ir::{Policy, RuleRef};
 use std::collections::BTreeSet;
 
 /// Sets of packets taken apart for one question, at most.
@@ -14,7 +14,7 @@ const REGIONS: u64 = 20_000;
 /// Rules looked at for one question, at most.
 const STEPS: u64 = 5_000_000;
 
-/// The rules on the way of an intent's packets.
+/// The rules that an intent needs: those that its packets meet, of packets that mustn't arrive those that refuse them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesUsed {
     /// The host's number and the rule. A chain's policy is the rule behind its last one.
@@ -53,9 +53,16 @@ fn meet(
     let point = Point::in_box(piece, &Point::default());
     let mut flow = Flow::new(piece.clone(), point, prover.atoms);
     let journey = prover.network.send(&mut flow, path, Detail::Rules, &mut budget.steps)?;
+    if question.claim == Claim::NeverArrives {
+        // What keeps a packet out is the rule that refuses it; those that let it pass until then don't.
+        let refuses =
+            |kind| matches!(kind, StepKind::Dropped | StepKind::Rejected(_) | StepKind::Policy(Policy::Drop));
+        let refusing = journey.steps.iter().filter(|step| refuses(step.step.kind));
+        used.rules.extend(refusing.map(|step| (step.host.0, step.step.rule)));
+        return Ok(flow.region().clone());
+    }
     note(&journey, used);
-    let arrived = matches!(journey.outcome, Outcome::Delivered(_) | Outcome::Left);
-    if question.claim == Claim::NeverArrives || !arrived {
+    if !matches!(journey.outcome, Outcome::Delivered(_) | Outcome::Left) {
         return Ok(flow.region().clone());
     }
     let answered = prover.network.answer(&mut flow, &journey, Detail::Rules, &mut budget.steps)?;

@@ -213,7 +213,8 @@ fn order(rows: &mut [Vec<usize>], places: &mut [Place]) {
     number(rows, places);
     for sweep in 0..SWEEPS {
         let down = sweep % 2 == 0;
-        let sequence: Vec<usize> = if down { (0..rows.len()).collect() } else { (0..rows.len()).rev().collect() };
+        let sequence: Vec<usize> =
+            if down { (0..rows.len()).collect() } else { (0..rows.len()).rev().collect() };
         for column in sequence {
             let Some(row) = rows.get_mut(column) else { continue };
             let wish = |index: usize| -> f64 {
@@ -231,7 +232,8 @@ fn order(rows: &mut [Vec<usize>], places: &mut [Place]) {
 }
 
 fn mean(near: &[usize], places: &[Place]) -> Option<f64> {
-    let middles: Vec<f64> = near.iter().filter_map(|&index| places.get(index)).map(|place| place.middle).collect();
+    let middles: Vec<f64> =
+        near.iter().filter_map(|&index| places.get(index)).map(|place| place.middle).collect();
     (!middles.is_empty()).then(|| middles.iter().sum::<f64>() / middles.len() as f64)
 }
 
@@ -263,7 +265,8 @@ fn settle(rows: &[Vec<usize>], places: &mut [Place]) -> f64 {
 
 /// Pulls the places of a column towards their neighbours, as far as the order and the room allow.
 fn pull(row: &[usize], places: &mut [Place], whole: f64) {
-    let half = |index: usize, places: &[Place]| places.get(index).map_or(0.0, |place| (place.height + GAP) / 2.0);
+    let half =
+        |index: usize, places: &[Place]| places.get(index).map_or(0.0, |place| (place.height + GAP) / 2.0);
     let room: Vec<f64> = row.iter().map(|&index| half(index, places)).collect();
     for (at, &index) in row.iter().enumerate() {
         let Some(place) = places.get(index) else { continue };
@@ -302,7 +305,9 @@ mod tests {
         let columns: Vec<usize> = drawn.nodes.iter().map(|node| node.column).collect();
         assert_eq!(columns, [0, 1, 2, 2, 2, 3, 0]);
         for (index, left) in drawn.nodes.iter().enumerate() {
-            assert!(left.middle - left.height / 2.0 >= 0.0 && left.middle + left.height / 2.0 <= drawn.height);
+            assert!(
+                left.middle - left.height / 2.0 >= 0.0 && left.middle + left.height / 2.0 <= drawn.height
+            );
             for right in &drawn.nodes[index + 1..] {
                 let apart = (left.middle - right.middle).abs() >= (left.height + right.height) / 2.0;
                 assert!(left.column != right.column || apart, "{left:?} {right:?}");

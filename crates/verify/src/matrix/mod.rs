@@ -9,8 +9,11 @@ mod topology;
 pub use layout::{Drawn, Placed, Routed, layout};
 pub use topology::{Edge, EdgeKind, Node, NodeKind, Topology, topology};
 
+use crate::check::{rule_text, table_and_chain};
 use crate::intent::{Intent, Peer, Peers};
 use crate::stack::StackFile;
+use firewarden_diagnostic::SourceMap;
+use firewarden_ruleset::ir::{ChainId, Policy, Rule, Ruleset};
 use std::collections::BTreeMap;
 
 /// Sources by destinations.
@@ -59,6 +62,24 @@ pub fn matrix(stack: &StackFile) -> Matrix {
         }
     }
     matrix
+}
+
+/// What people call a chain, and what a base chain is: `inet filter input`, `filter chain on input, policy drop`.
+pub fn chain_title(ruleset: &Ruleset, id: ChainId) -> (String, Option<String>) {
+    let base = ruleset.chain(id).and_then(|chain| chain.base.as_ref());
+    let about = base.map(|base| {
+        let policy = match base.policy {
+            Policy::Accept => "accept",
+            Policy::Drop => "drop",
+        };
+        format!("{:?} chain on {:?}, policy {policy}", base.chain_type, base.hook).to_ascii_lowercase()
+    });
+    (table_and_chain(ruleset, id), about)
+}
+
+/// A rule as it is written, with white space made single; cut to 200 characters.
+pub fn rule_line(sources: &SourceMap, rule: &Rule) -> String {
+    rule_text(sources, rule.span)
 }
 
 /// A peer as the intent has it.

@@ -68,7 +68,8 @@ pub fn topology(stack: &StackFile, hosts: &[Host]) -> Topology {
         let mut lines: Vec<String> = Vec::new();
         let mut told = BTreeSet::new();
         for interface in &host.interfaces {
-            let own: Vec<String> = interface.addresses.iter().filter(|own| !link_local(own)).map(address).collect();
+            let own: Vec<String> =
+                interface.addresses.iter().filter(|own| !link_local(own)).map(address).collect();
             told.extend(own.iter().cloned());
             let uplink = if interface.uplink { " (uplink)" } else { "" };
             lines.extend(own.iter().map(|own| format!("{} {own}{uplink}", interface.name)));
@@ -82,8 +83,15 @@ pub fn topology(stack: &StackFile, hosts: &[Host]) -> Topology {
     let uplinks: Vec<usize> = (0..hosts.len())
         .filter(|&index| hosts.get(index).is_some_and(|host| host.interfaces.iter().any(|own| own.uplink)))
         .collect();
-    if let Some(internet) = drawing.nodes.iter().position(|node| node.kind == NodeKind::Party && node.name == "internet") {
-        let wires = uplinks.into_iter().map(|to| Edge { from: internet, to, kind: EdgeKind::Wire, label: Vec::new() });
+    if let Some(internet) =
+        drawing.nodes.iter().position(|node| node.kind == NodeKind::Party && node.name == "internet")
+    {
+        let wires = uplinks.into_iter().map(|to| Edge {
+            from: internet,
+            to,
+            kind: EdgeKind::Wire,
+            label: Vec::new(),
+        });
         drawing.edges.splice(0..0, wires);
     }
     drawing
@@ -116,7 +124,8 @@ fn links(hosts: &[Host], drawing: &mut Topology) {
             let own = host.own(subnet.family.nfproto());
             own.ranges().iter().any(|&(low, high)| low <= subnet.high && subnet.low <= high)
         };
-        let inside: Vec<usize> = (0..hosts.len()).filter(|&index| hosts.get(index).is_some_and(on_it)).collect();
+        let inside: Vec<usize> =
+            (0..hosts.len()).filter(|&index| hosts.get(index).is_some_and(on_it)).collect();
         if inside.len() > 1 {
             by_hosts.entry(inside).or_default().push(subnet.to_string());
         }
@@ -203,8 +212,12 @@ mod tests {
         let names: Vec<&str> = drawn.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["edge", "lb", "db", "10.0.0.0/16", "internet", "office"]);
         assert_eq!(drawn.nodes[0].lines, ["wan 203.0.113.1 (uplink)", "lan 10.0.0.1"]);
-        let wires: Vec<(usize, usize)> =
-            drawn.edges.iter().filter(|edge| edge.kind == EdgeKind::Wire).map(|edge| (edge.from, edge.to)).collect();
+        let wires: Vec<(usize, usize)> = drawn
+            .edges
+            .iter()
+            .filter(|edge| edge.kind == EdgeKind::Wire)
+            .map(|edge| (edge.from, edge.to))
+            .collect();
         assert_eq!(wires, [(4, 0), (0, 3), (3, 1), (3, 2)]);
         let flows: Vec<(usize, usize, String)> = drawn
             .edges
@@ -212,7 +225,8 @@ mod tests {
             .filter(|edge| edge.kind != EdgeKind::Wire)
             .map(|edge| (edge.from, edge.to, edge.label.join(" ")))
             .collect();
-        let expected = [(4, 1, "tcp/80,443"), (1, 2, "tcp/5432, icmp"), (5, 2, "tcp/5432, icmp"), (4, 2, "any")];
+        let expected =
+            [(4, 1, "tcp/80,443"), (1, 2, "tcp/5432, icmp"), (5, 2, "tcp/5432, icmp"), (4, 2, "any")];
         assert_eq!(flows, expected.map(|(from, to, label)| (from, to, label.to_owned())));
     }
 }
