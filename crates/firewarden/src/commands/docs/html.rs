@@ -17,7 +17,7 @@ h1, h2, h3 { line-height: 1.2; margin: 2rem 0 .6rem; } a { color: var(--only); }
 th, td { border: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top; }
 thead th, tbody th { background: var(--head); } code { font: .85rem ui-monospace, monospace; overflow-wrap: anywhere; }
 .soft, .change { color: var(--soft); } .deny, .fails { color: var(--bad); } .allow, .holds { color: var(--good); }
-.only { color: var(--only); } .matrix td div { white-space: nowrap; } svg { max-width: 100%; height: auto; }
+.only { color: var(--only); } .matrix td div, .flows td:first-child { white-space: nowrap; } svg { max-width: 100%; height: auto; }
 ";
 
 /// The page.
@@ -84,7 +84,7 @@ fn matrix(book: &Book, out: &mut String) {
 }
 
 fn flows(book: &Book, out: &mut String) {
-    out.push_str("<h2>Flows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>flow</th><th>name</th><th>answer</th><th>owner</th><th>why</th><th>declared</th><th>last change</th></tr></thead>\n<tbody>\n");
+    out.push_str("<h2>Flows</h2>\n<div class=\"wide\">\n<table class=\"flows\">\n<thead><tr><th>flow</th><th>name</th><th>answer</th><th>owner</th><th>why</th><th>declared</th><th>last change</th></tr></thead>\n<tbody>\n");
     for (index, intent) in book.intents.iter().enumerate() {
         let _ = writeln!(
             out,
