@@ -132,6 +132,24 @@ fn connection_tracking() {
         &["ct state new; meta l4proto udp; ct original proto-dst 67; accept"],
     );
     filter("-m connmark ! --mark 2 -j DROP", &["ct state established-new; ct mark not 0x2; drop"]);
+    // What a packet without a connection does not have: labels and helpers are none, bytes are asked of nothing.
+    filter(
+        "-m helper --helper sip -j ACCEPT",
+        &["ct state established-new; <-m helper --helper sip>; accept"],
+    );
+    filter(
+        "-m connlabel ! --label 40 -j ACCEPT",
+        &[
+            "ct state invalid,untracked; accept",
+            "ct state established-new; not <-m connlabel --label 40>; accept",
+        ],
+    );
+    filter(
+        "-m connbytes ! --connbytes 200:600 --connbytes-dir both --connbytes-mode bytes -j DROP",
+        &[
+            "ct state established-new; <-m connbytes ! --connbytes 200:600 --connbytes-dir both --connbytes-mode bytes>; drop",
+        ],
+    );
     filter("-m mark --mark 0x1/0xff -j DROP", &["meta mark 0x1/0xff; drop"]);
 }
 

@@ -52,18 +52,19 @@ const EXPLAINED: &[(&str, &str)] = &[
     ),
     (
         "--ctproto ",
-        "Here iptables' match is taken for the packet's own protocol, and nft's for an opaque condition",
+        "Of packets other than ICMP errors, iptables' match is taken for the packet's own protocol; nft's is opaque, which \
+         is coarser and never wrong",
     ),
-    ("--ctrepl", UNTRACKED),
-    ("--ctexpire 3", UNTRACKED),
+    ("! --helper ftp", UNCONNECTED),
+    ("! --label 40 --set", UNCONNECTED),
 ];
 
+const UNCONNECTED: &str =
+    "Of a packet without a connection, iptables' negated match holds, and nft's ends the rule";
 const NO_PROTOCOL: &str = "The kernel refuses the rule without `-p`; the translator doesn't ask it";
 const NOT_NFT: &str = "nft refuses its own side of the pair";
 const HEADER_ANYWHERE: &str =
     "One side asks for the packet's protocol, the other one for a header anywhere in it";
-const UNTRACKED: &str =
-    "A packet without a connection never matches; the opaque condition on nft's side may be true for it";
 
 #[derive(Default)]
 struct Count {

@@ -17,6 +17,23 @@ pub(super) fn tracked(context: &mut RuleContext<'_, '_>) {
     context.range(Field::CT_STATE, ct_state::MAX, set, false);
 }
 
+/// Something about the connection that isn't modelled. Without a connection it is false, so that its negation holds
+/// (helper_mt, connlabel_mt).
+pub(super) fn of_connection(context: &mut RuleContext<'_, '_>, atom: Field, negated: bool) {
+    if !negated {
+        tracked(context);
+        context.atom_test(atom, false);
+        return;
+    }
+    let connected = IntervalSet::range(TRACKED.0, TRACKED.1);
+    let state = |set: IntervalSet| Test::Range { field: Field::CT_STATE, set };
+    let without = vec![state(connected.complement(ct_state::MAX))];
+    let with = vec![state(connected), Test::Atom { atom, negated: true }];
+    if !context.any_of(&[without, with]) {
+        context.atom_test(atom, true);
+    }
+}
+
 /// What `--ctstate` asks for: states, and status bits of which any will do.
 fn states(list: &str) -> (IntervalSet, u128) {
     let mut bits = 0;

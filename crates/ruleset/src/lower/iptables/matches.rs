@@ -77,6 +77,10 @@ impl Lowerer<'_, '_> {
             | "eui64" | "ipv6header" | "ipvs" | "tcpmss" | "cluster" => {
                 self.whole(context, loading, Purity::Pure)
             }
+            "connbytes" => {
+                super::conntrack::tracked(context);
+                self.whole(context, loading, Purity::Stateful);
+            }
             _ => self.whole(context, loading, Purity::Stateful),
         }
     }
@@ -140,7 +144,10 @@ impl Lowerer<'_, '_> {
                 continue;
             }
             let atom = self.atom(module, &text, Purity::Pure);
-            context.atom_test(atom, option.negated);
+            match module {
+                "helper" | "connlabel" => super::conntrack::of_connection(context, atom, option.negated),
+                _ => context.atom_test(atom, option.negated),
+            }
         }
         // `-m ah` without options asks for the header only, which IPv6 hides behind the protocol.
         if count == 0 && module == "ah" && context.v6() {
