@@ -185,6 +185,7 @@ fn connections_of_a_snapshot_that_are_cut_are_counted() {
     let told = text(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("cuts 2 live connections 10.0.2.20 -> db tcp/5432"), "{told}");
+    assert!(told.contains("listens  tcp/5432"), "{told}");
     // With established connections accepted they go on, but can't be opened again.
     let keep = "ct state established accept\n";
     let before = snapshot("before2", &filter(&format!("{keep}tcp dport 5432 accept")));

@@ -18,7 +18,8 @@ impl Dice {
     }
 }
 
-/// Writes `input.nft`, `firewarden.yaml` with `intents` intents that all hold, and `one.yaml` with one of them.
+/// Writes `input.nft`, `edited.nft` with ten edits, `rules.csv` for peers, `firewarden.yaml` with `intents` intents that
+/// all hold, and `one.yaml` with one of them.
 /// Rules have five expressions; prefixes of different lengths overlap, and a third of the rules deny. Gives the size of
 /// the ruleset in bytes.
 pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<usize> {
@@ -29,6 +30,7 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
     );
     text.push_str("\t\tct state established,related accept\n");
     let mut wanted = String::new();
+    let mut table = String::new();
     let every = (rules / intents.max(1)).max(1);
     let mut count = 0;
     for number in 0..rules {
@@ -45,6 +47,12 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
             block % 4,
             block % 4
         );
+        let _ = writeln!(
+            table,
+            "eth{},{source},{length},10.0.{}.1,6,{port},{port},{verdict}",
+            block % 4,
+            block % 4
+        );
         if number % every == 0 && count < intents {
             let expectation = if accept { "allow" } else { "deny" };
             let _ =
@@ -53,12 +61,9 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
         }
         // Broad rules between the narrow ones, so that boxes overlap as they do in real rulesets.
         if number % 500 == 499 {
-            let _ = writeln!(
-                text,
-                "\t\tip saddr {}.0.0.0/8 udp dport {} drop",
-                1 + dice.below(30),
-                dice.below(1000)
-            );
+            let (network, port) = (1 + dice.below(30), dice.below(1000));
+            let _ = writeln!(text, "\t\tip saddr {network}.0.0.0/8 udp dport {port} drop");
+            let _ = writeln!(table, ",{network}.0.0.0,8,,17,{port},{port},drop");
         }
     }
     text.push_str(
@@ -68,8 +73,27 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
     let hosts = format!("  firewall: {{ rules: input.nft, interfaces: {{ {} }} }}\n", interfaces.join(", "));
     let stack = |intents: &str| format!("hosts:\n{hosts}intents:\n{intents}");
     std::fs::write(folder.join("input.nft"), &text)?;
+    std::fs::write(folder.join("edited.nft"), edited(&text, rules))?;
+    std::fs::write(folder.join("rules.csv"), &table)?;
     std::fs::write(folder.join("firewarden.yaml"), stack(&wanted))?;
     let first: String = wanted.lines().take(1).map(|line| format!("{line}\n")).collect();
     std::fs::write(folder.join("one.yaml"), stack(&first))?;
     Ok(text.len())
+}
+
+/// Ten edits spread over the rules: verdicts turned round, and lines taken out.
+fn edited(text: &str, rules: usize) -> String {
+    let step = (rules / 10).max(1);
+    let mut changed = String::with_capacity(text.len());
+    for (number, line) in text.lines().enumerate() {
+        let rule = line.contains("ip saddr") && number % step == step / 2;
+        match (rule, (number / step) % 3) {
+            (true, 0) => continue,
+            (true, _) if line.ends_with("accept") => changed.push_str(&line.replace("accept", "drop")),
+            (true, _) => changed.push_str(&line.replace("drop", "accept")),
+            (false, _) => changed.push_str(line),
+        }
+        changed.push('\n');
+    }
+    changed
 }

@@ -15,8 +15,8 @@ pub(super) struct Measured {
 /// Runs a command several times and takes the median time and the largest memory.
 ///
 /// # Errors
-/// When the command can't be started, or ends in another way than with code 0.
-pub(super) fn median(command: &mut Command, runs: usize) -> Result<Measured, String> {
+/// When the command can't be started, or ends in another way than with one of `codes`.
+pub(super) fn median(command: &mut Command, runs: usize, codes: &[i32]) -> Result<Measured, String> {
     let mut seconds = Vec::new();
     let mut kibibytes = 0;
     for _ in 0..runs.max(1) {
@@ -26,7 +26,7 @@ pub(super) fn median(command: &mut Command, runs: usize) -> Result<Measured, Str
             .output()
             .map_err(|error| format!("{} can't be run: {error}", command.get_program().display()))?;
         seconds.push(start.elapsed().as_secs_f64());
-        if !output.status.success() {
+        if !output.status.code().is_some_and(|code| codes.contains(&code)) {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.lines().next().unwrap_or("nothing on standard error").to_owned();
             return Err(format!("{} ended with {}: {said}", command.get_program().display(), output.status));

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: whole commands on rulesets of growing size, beside `nft -c -f` on the same file in the same run.
+//! `cargo xtask bench`: whole commands on rulesets of growing size, beside peers on the same file in the same run:
+//! `nft -c -f`, and with `--z3` Z3 from PyPI.
 
 mod generate;
 mod measure;
@@ -19,6 +20,9 @@ pub struct Options {
     /// How often each command runs; the median is printed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Ask Z3 the same (`pip install z3-solver`), of rulesets of up to this many rules.
+    #[arg(long, value_name = "RULES")]
+    z3: Option<usize>,
     /// Where rulesets are written.
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -47,41 +51,74 @@ fn compare(options: &Options) -> Result<(), String> {
         options.runs
     );
     println!(
-        "| rules | file | parse | parse + check of {} intents | memory | `nft -c -f` | memory |",
+        "| rules | file | parse | check of {} intents | memory | diff, 10 edits | memory | audit | memory | `nft -c -f` | memory |",
         options.intents
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    let mut peers = Vec::new();
     for &rules in &options.rules {
         let folder = options.folder.join(rules.to_string());
         let size = generate::write(&folder, rules, options.intents)
             .map_err(|error| format!("{} can't be written: {error}", folder.display()))?;
         let ruleset = folder.join("input.nft");
-        let one = folder.join("one.yaml");
-        let all = folder.join("firewarden.yaml");
-        let check = |stack: &Path| {
+        let run = |arguments: &[&Path], codes: &[i32]| {
             let mut command = Command::new(&firewarden);
-            command.arg("check").arg(stack).args(["--format", "json"]);
-            measure::median(&mut command, options.runs)
+            command.args(arguments).args(["--format", "json"]);
+            measure::median(&mut command, options.runs, codes)
         };
-        let parse = check(&one)?;
-        let full = check(&all)?;
+        let (check, diff, audit) = (Path::new("check"), Path::new("diff"), Path::new("audit"));
+        let parse = run(&[check, &folder.join("one.yaml")], &[0])?;
+        let full = run(&[check, &folder.join("firewarden.yaml")], &[0])?;
+        let differs = run(&[diff, &ruleset, &folder.join("edited.nft")], &[1])?;
+        let audited = run(&[audit, &ruleset], &[0, 1, 3])?;
         let mut nft = Command::new("nft");
         nft.args(["-c", "-f"]).arg(&ruleset);
-        let nft = measure::median(&mut nft, options.runs);
-        let (nft_time, nft_memory) = match nft {
+        let (nft_time, nft_memory) = match measure::median(&mut nft, options.runs, &[0]) {
             Ok(Measured { seconds, kibibytes }) => (time(seconds), memory(kibibytes)),
             Err(why) => (format!("not measured: {why}"), "-".to_owned()),
         };
         println!(
-            "| {rules} | {:.1} MB | {} | {} | {} | {nft_time} | {nft_memory} |",
+            "| {rules} | {:.1} MB | {} | {} | {} | {} | {} | {} | {} | {nft_time} | {nft_memory} |",
             size as f64 / 1e6,
             time(parse.seconds),
             time(full.seconds),
-            memory(full.kibibytes)
+            memory(full.kibibytes),
+            time(differs.seconds),
+            memory(differs.kibibytes),
+            time(audited.seconds),
+            memory(audited.kibibytes),
         );
+        if options.z3.is_some_and(|most| rules <= most) {
+            peers.push(z3(&folder, rules));
+        }
     }
     println!("\n`parse` is the same command with one intent: reading, lowering, indexing and one proof.");
+    if !peers.is_empty() {
+        println!("\nZ3 (solving only, without its start):\n");
+        println!("| rules | 100 intents | is each rule reached? |\n|---:|---:|---:|");
+        peers.iter().for_each(|line| println!("{line}"));
+    }
     Ok(())
+}
+
+/// The same questions by Z3, once each.
+fn z3(folder: &Path, rules: usize) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/z3_peer.py");
+    let ask = |what: &str| {
+        let output =
+            Command::new("python3").arg(&script).arg(what).arg(folder.join("rules.csv")).arg("100").output();
+        match output {
+            Ok(output) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            }
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                format!("not measured: {}", said.lines().last().unwrap_or("no reason given"))
+            }
+            Err(error) => format!("not measured: {error}"),
+        }
+    };
+    format!("| {rules} | {} | {} |", ask("check"), ask("audit"))
 }
 
 fn time(seconds: f64) -> String {

@@ -46,6 +46,8 @@ pub struct HostAnswer {
     pub name: String,
     pub touched: Touched,
     pub changes: Vec<ToldChange>,
+    /// For each change, the sockets that wait for its packets.
+    pub listeners: Vec<Vec<String>>,
     /// Live connections that are cut, where connections are known.
     pub cuts: Vec<names::Cut>,
     pub undecided: Vec<PacketBox>,
@@ -184,6 +186,7 @@ impl Sides {
             name: name.to_owned(),
             touched: Touched::default(),
             changes: Vec::new(),
+            listeners: Vec::new(),
             cuts: Vec::new(),
             undecided: Vec::new(),
             regions: 0,
@@ -210,6 +213,7 @@ impl Sides {
         let telling = Telling { before, after, atoms: &self.atoms, sources: &self.sources, names };
         told.touched = pair.touched();
         told.changes = telling.changes(&compared);
+        told.listeners = told.changes.iter().map(|change| names::listeners(after, change)).collect();
         told.cuts = names::cuts(&telling, &self.atoms, names, names::session());
         told.undecided = compared.undecided;
         told.regions = compared.regions;

@@ -70,6 +70,8 @@ struct WireChange {
     before: WireSide,
     /// What decides after.
     after: WireSide,
+    /// The sockets that wait for the packets, where they are known: `tcp/5432 (postgres)`.
+    listeners: Vec<String>,
     /// One of the packets, as `firewarden trace` reads it.
     witness: String,
     /// The packets as products of sets, in words.
@@ -176,13 +178,23 @@ fn host_of(host: &HostAnswer, atoms: &AtomTable, sources: &SourceMap) -> WireHos
         only: host.only.map(str::to_owned),
         rules_removed: host.touched.removed,
         rules_added: host.touched.added,
-        changes: host.changes.iter().map(|change| change_of(change, atoms, sources)).collect(),
+        changes: host
+            .changes
+            .iter()
+            .zip(&host.listeners)
+            .map(|(change, listeners)| change_of(change, listeners, atoms, sources))
+            .collect(),
         undecided: host.undecided.iter().map(|packets| box_of(packets, atoms)).collect(),
         connections: host.cuts.iter().map(|cut| cut_of(cut, sources)).collect(),
     }
 }
 
-fn change_of(change: &ToldChange, atoms: &AtomTable, sources: &SourceMap) -> WireChange {
+fn change_of(
+    change: &ToldChange,
+    listeners: &[String],
+    atoms: &AtomTable,
+    sources: &SourceMap,
+) -> WireChange {
     let (effect, field) = match change.effect {
         Effect::Blocked => ("blocked", None),
         Effect::Allowed => ("allowed", None),
@@ -196,6 +208,7 @@ fn change_of(change: &ToldChange, atoms: &AtomTable, sources: &SourceMap) -> Wir
         new_connections: change.new,
         before: side_of(&change.before, &change.outcome_before, sources),
         after: side_of(&change.after, &change.outcome_after, sources),
+        listeners: listeners.to_vec(),
         witness: change.witness.clone(),
         sets: change.sets.iter().map(|set| set.iter().cloned().collect()).collect(),
         packets: change.packets.iter().map(|packets| box_of(packets, atoms)).collect(),

@@ -1,8 +1,10 @@
 //! What people call addresses, and the connections that a change cuts, in those names.
 
-use firewarden_network::{Connection, Host};
-use firewarden_packet::AtomTable;
-use firewarden_verify::diff::{CutConnection, Names, Telling, ToldRule, cut_connections};
+use firewarden_network::{Connection, Host, ListenAddress};
+use firewarden_packet::{AtomTable, Field, PacketBox};
+use firewarden_verify::diff::{
+    CutConnection, Direction, Names, Telling, ToldChange, ToldRule, cut_connections,
+};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -59,6 +61,42 @@ pub fn cuts(
     let mut cuts: Vec<Cut> = groups.into_values().collect();
     cuts.sort_by_key(|cut| (!cut.own_session, !cut.now, usize::MAX - cut.count));
     cuts
+}
+
+/// The sockets that wait for the packets of a change: `tcp/5432 (postgres)`. Empty where nobody looked.
+pub fn listeners(host: &Host, change: &ToldChange) -> Vec<String> {
+    if change.direction != Direction::Input {
+        return Vec::new();
+    }
+    let mut found: Vec<String> = Vec::new();
+    for listener in host.listening.iter().flatten() {
+        let takes = |packets: &PacketBox| {
+            let has = |field: Field, value: u128| packets.get(field).is_none_or(|dim| dim.contains(value));
+            let bound = match listener.at {
+                ListenAddress::Any => true,
+                ListenAddress::Family(family) => has(Field::NFPROTO, family),
+                ListenAddress::One(family, address) => {
+                    has(Field::NFPROTO, family) && has(Field::DADDR, address)
+                }
+            };
+            bound
+                && has(Field::L4PROTO, u128::from(listener.protocol))
+                && has(Field::DPORT, u128::from(listener.port))
+        };
+        if !change.packets.iter().any(takes) {
+            continue;
+        }
+        let protocol = if listener.protocol == 6 { "tcp" } else { "udp" };
+        let programs = match listener.programs.as_slice() {
+            [] => String::new(),
+            programs => format!(" ({})", programs.join(", ")),
+        };
+        let text = format!("{protocol}/{}{programs}", listener.port);
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
 }
 
 fn flow(connection: &Connection, names: &Names) -> String {

@@ -124,8 +124,11 @@ impl Human<'_> {
         for host in answer.hosts.iter().filter(|host| !several || !same(host)) {
             let name = if several { format!("{}: ", one_line(&host.name)) } else { String::new() };
             let _ = writeln!(self.out, "{name}{}", summary(host));
-            for change in host.changes.iter().take(MOST_CHANGES) {
+            for (change, listeners) in host.changes.iter().zip(&host.listeners).take(MOST_CHANGES) {
                 self.change(change);
+                if !listeners.is_empty() {
+                    self.line("listens", &clip(&one_line(&listeners.join(", ")), LONGEST));
+                }
             }
             if let Some(more) = host.changes.len().checked_sub(MOST_CHANGES).filter(|more| *more > 0) {
                 let _ =
