@@ -126,7 +126,8 @@ fn nothing_is_overwritten() {
 fn rules_that_could_not_be_read_are_told() {
     let folder = Folder::with(&[]);
     snapshot(&folder, "web", "10.0.0.1", "", "", "", r#""ruleset.nft":"Operation not permitted""#);
-    folder.run(&["init", "snapshots"]).expect(0, &["1 host, 1 proposed intent"]);
+    let told = ["1 host, 1 proposed intent", "no rules are known of `web`"];
+    folder.run(&["init", "snapshots"]).expect(0, &told);
     let text = stack(&folder);
     assert!(text.contains("# Its rules aren't known (Operation not permitted)"), "{text}");
     assert!(text.contains("eth0: 10.0.0.1/24") && !text.contains("snapshot:"), "{text}");
@@ -205,4 +206,34 @@ fn what_is_forbidden_is_not_proposed() {
         .run(&["init", "--update", "snapshots", "--write"])
         .expect(2, &["`hosts` aren't written one to a line", "hosts: db:"]);
     assert_eq!(stack(&folder), flow);
+}
+
+#[test]
+fn pages_about_snapshots_tell_what_was_seen() {
+    let folder = two_hosts();
+    folder.run(&["docs", "snapshots", "--out", "pages"]).expect(0, &["rules-db.md"]);
+    let matrix = std::fs::read_to_string(folder.path().join("pages/matrix.md")).unwrap();
+    assert!(matrix.contains("| **web** | allow `tcp/5432` |"), "{matrix}");
+    assert!(
+        matrix.contains("| 2 connections were seen (postgres) | observed connections | not in git |"),
+        "{matrix}"
+    );
+    folder.run(&["docs", "snapshots", "--out", "pages", "--check"]).expect(0, &["up to date"]);
+    assert!(!folder.path().join("snapshots/firewarden-docs").exists());
+}
+
+/// On whatever machine this is, with whatever rights.
+#[test]
+fn the_live_host_makes_a_file_that_check_takes() {
+    let folder = Folder::with(&[]);
+    let made = folder.run(&["init", "--host", "here"]);
+    if made.code == 2 {
+        made.expect(2, &["help: "]);
+        return;
+    }
+    made.expect(0, &["1 host"]);
+    let text = stack(&folder);
+    assert!(text.contains("  here:\n") && text.contains("proposed: true"), "{text}");
+    folder.run(&["check", "."]).expect(0, &["proposed"]);
+    folder.run(&["init", "--host", "here"]).expect(2, &["is there already"]);
 }

@@ -250,6 +250,15 @@ pub fn observed(hosts: &[Host], files: &mut Files) -> Vec<DeclaredIntent> {
 }
 
 fn remarks(draft: &mut Draft, observed: &Observed, without_address: &[String]) {
+    let unknown = draft.hosts.iter().filter(|entry| entry.iter().any(|line| line == draft::RULES_WANTED));
+    let names: Vec<String> =
+        unknown.filter_map(|entry| Some(format!("`{}`", entry.first()?.trim_end_matches(':')))).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        draft.remarks.push(format!(
+            "no rules are known of {names}: until the file names them, nothing seems to be filtered there"
+        ));
+    }
     if observed.unclear > 0 {
         draft.remarks.push(format!(
             "{} to ports of clients are left out, since nobody is known to listen there",

@@ -33,7 +33,7 @@ pub struct Book {
 pub struct Place {
     /// `edge.nft:44`, from the stack file's folder.
     pub text: String,
-    /// The same from the pages' folder, as a link.
+    /// The same from the pages' folder, as a link; empty where it isn't a file.
     pub link: String,
 }
 
@@ -115,6 +115,9 @@ impl Places<'_> {
         let last = file.line_column(span.end.saturating_sub(1).max(span.start)).line;
         let name = Path::new(&file.name).file_name().unwrap_or_default();
         let path = self.loaded.files.folder(span.file).join(name);
+        if !path.is_file() {
+            return (Place { text: file.name.clone(), link: String::new() }, "not in git".to_owned());
+        }
         let (base, out) = (self.base, self.out);
         let (text, link) =
             self.texts.entry(path.clone()).or_insert_with(|| (relative(base, &path), relative(out, &path)));

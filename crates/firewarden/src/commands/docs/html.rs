@@ -164,6 +164,9 @@ fn named(book: &Book, intents: &[usize]) -> String {
 }
 
 fn link(place: &Place) -> String {
+    if place.link.is_empty() {
+        return escape(&place.text);
+    }
     // A browser shows a file, but no line of it.
     let target = place.link.split("#L").next().unwrap_or_default();
     format!("<a href=\"{}\">{}</a>", escape(&target.replace(' ', "%20")), escape(&place.text))

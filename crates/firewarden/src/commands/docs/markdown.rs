@@ -128,6 +128,9 @@ fn named(book: &Book, intents: &[usize]) -> String {
 }
 
 fn link(place: &Place) -> String {
+    if place.link.is_empty() {
+        return prose(&place.text);
+    }
     format!("[{}]({})", prose(&place.text), place.link.replace(' ', "%20").replace(['(', ')', '<', '>'], "_"))
 }
 

@@ -143,31 +143,38 @@ fn draw(node: &Node, x: f64, y: f64, width: f64, height: f64, out: &mut String) 
     }
 }
 
-/// Where edges meet a node's side: spread over it in the order of their other ends.
+/// An edge at a node's side.
+struct Met {
+    /// The middle of what it leads to from there.
+    towards: f64,
+    edge: usize,
+    begins: bool,
+}
+
+/// Where edges meet a node's side: spread over it in the order of their other ends. By the edge's number, and whether it
+/// begins there.
 fn ports(drawn: &Drawn) -> BTreeMap<(usize, bool), f64> {
-    // By column and middle of the node and the side: the other end's middle, the edge, whether it begins here.
-    let mut sides: BTreeMap<(usize, u64, bool), Vec<(f64, usize, bool)>> = BTreeMap::new();
-    for (index, routed) in drawn.edges.iter().enumerate() {
+    // By column and middle of the node, and the side.
+    let mut sides: BTreeMap<(usize, u64, bool), Vec<Met>> = BTreeMap::new();
+    for (edge, routed) in drawn.edges.iter().enumerate() {
         let (Some(first), Some(last)) = (routed.points.first(), routed.points.last()) else { continue };
         let (Some(second), Some(before)) = (routed.points.get(1), routed.points.iter().rev().nth(1)) else {
             continue;
         };
-        let mut add = |own: &(usize, f64), other: &(usize, f64), begins| {
+        for (own, other, begins) in [(first, second, true), (last, before, false)] {
             let side = (own.0, own.1.to_bits(), other.0 > own.0);
-            sides.entry(side).or_default().push((other.1, index, begins));
-        };
-        add(first, second, true);
-        add(last, before, false);
+            sides.entry(side).or_default().push(Met { towards: other.1, edge, begins });
+        }
     }
     let mut offsets = BTreeMap::new();
     for ((column, middle, _), mut met) in sides {
-        met.sort_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
+        met.sort_by(|left, right| left.towards.total_cmp(&right.towards).then(left.edge.cmp(&right.edge)));
         let node = drawn.nodes.iter().find(|node| node.column == column && node.middle.to_bits() == middle);
         let room = node.map_or(0.0, |node| node.height - 14.0);
-        let step = if met.len() > 1 { (room / (met.len() - 1) as f64).min(16.0) } else { 0.0 };
-        let first = -step * (met.len() - 1) as f64 / 2.0;
-        for (at, (_, edge, begins)) in met.into_iter().enumerate() {
-            offsets.insert((edge, begins), first + step * at as f64);
+        let steps = met.len().saturating_sub(1) as f64;
+        let step = if steps > 0.0 { (room / steps).min(16.0) } else { 0.0 };
+        for (at, one) in met.into_iter().enumerate() {
+            offsets.insert((one.edge, one.begins), step * (at as f64 - steps / 2.0));
         }
     }
     offsets

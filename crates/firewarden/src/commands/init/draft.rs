@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Ports from here on are those of clients, as a rule; a UDP socket on one of them waits for an answer.
 const FIRST_CLIENT_PORT: u16 = 32_768;
 
+/// The line of a host that has no rules yet.
+pub const RULES_WANTED: &str = "  # rules: FILE";
+
 /// Where a host is known from.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -81,9 +84,9 @@ pub fn host(host: &Host, origin: &Origin, published: &[AddressRange]) -> Vec<Str
     if let Some(why) = &origin.no_rules {
         lines.push(format!(
             "  # Its rules aren't known ({}), so that nothing seems to be filtered:",
-            one_line(why)
+            short(why)
         ));
-        lines.push("  # rules: FILE".to_owned());
+        lines.push(RULES_WANTED.to_owned());
     }
     let interfaces: Vec<(String, Vec<String>, bool)> = host
         .interfaces
@@ -328,6 +331,15 @@ fn with_programs_text(text: &str, programs: &BTreeSet<String>) -> String {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// The beginning of a text, on one line.
+fn short(text: &str) -> String {
+    let text = one_line(text);
+    match text.char_indices().nth(80) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text,
+    }
 }
 
 fn is_loopback(socket: &Listener) -> bool {

@@ -82,11 +82,11 @@ fn from_ini(text: &str) -> Result<Inventory, String> {
             "vars" => {}
             "children" => inventory.member(&group, first),
             _ => {
-                let address = words.filter_map(|word| {
+                let mut address = words.filter_map(|word| {
                     let (key, value) = word.split_once('=')?;
                     matches!(key, "ansible_host" | "ansible_ssh_host").then(|| value.to_owned())
                 });
-                let address = address.last();
+                let address = address.next_back();
                 let pattern = without_port(&first);
                 inventory
                     .host(pattern, address, &group)
