@@ -14,7 +14,10 @@ use crate::intent::{Intent, Peer, Peers};
 use crate::stack::StackFile;
 use firewarden_diagnostic::SourceMap;
 use firewarden_ruleset::ir::{ChainId, Policy, Rule, Ruleset};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most words of one side of an intent that are parties of their own.
+const MOST_WORDS: usize = 16;
 
 /// Sources by destinations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,39 +32,45 @@ pub struct Matrix {
 
 /// The matrix of a stack's intents. A row is a word that an intent has as a source (a host, a group, `internet`, an
 /// address), a column one that it has as a destination; hosts come in the order in which they are declared, after the
-/// others in rows and before them in columns. O(intents · words).
+/// others in rows and before them in columns. O(pairs that intents name · log).
 pub fn matrix(stack: &StackFile) -> Matrix {
-    let mut matrix = Matrix::default();
-    let words = |peers: &Peers| peers.include.iter().map(|peer| word(&peer.value)).collect::<Vec<_>>();
-    let hosts = || stack.hosts.iter().map(|host| host.name.value.clone());
-    let is_host = |name: &String| stack.host(name).is_some();
-    for (of_sources, side) in [(true, &mut matrix.sources), (false, &mut matrix.destinations)] {
-        let mut others: Vec<String> = Vec::new();
-        let mut named: Vec<String> = Vec::new();
-        for declared in &stack.intents {
-            let peers = if of_sources { &declared.intent.source } else { &declared.intent.destination };
-            for name in words(peers) {
-                let list = if is_host(&name) { &mut named } else { &mut others };
-                if !list.contains(&name) {
-                    list.push(name);
-                }
-            }
-        }
-        let known: Vec<String> = hosts().filter(|name| named.contains(name)).collect();
-        *side = if of_sources { [others, known].concat() } else { [known, others].concat() };
-    }
+    let sources = stack.intents.iter().map(|declared| &declared.intent.source);
+    let destinations = stack.intents.iter().map(|declared| &declared.intent.destination);
+    let (hosts, others) = parties(stack, sources);
+    let sources = [others, hosts].concat();
+    let (hosts, others) = parties(stack, destinations);
+    let destinations = [hosts, others].concat();
+    let numbers = |names: &[String]| -> BTreeMap<String, usize> {
+        names.iter().enumerate().map(|(number, name)| (name.clone(), number)).collect()
+    };
+    let (rows, columns) = (numbers(&sources), numbers(&destinations));
+    let mut cells: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for (index, declared) in stack.intents.iter().enumerate() {
-        for source in words(&declared.intent.source) {
-            for destination in words(&declared.intent.destination) {
-                let row = matrix.sources.iter().position(|name| *name == source);
-                let column = matrix.destinations.iter().position(|name| *name == destination);
-                if let (Some(row), Some(column)) = (row, column) {
-                    matrix.cells.entry((row, column)).or_default().push(index);
-                }
+        let of = |peers: &Peers, numbers: &BTreeMap<String, usize>| -> BTreeSet<usize> {
+            words(peers).iter().filter_map(|name| numbers.get(name).copied()).collect()
+        };
+        let to = of(&declared.intent.destination, &columns);
+        for row in of(&declared.intent.source, &rows) {
+            for &column in &to {
+                cells.entry((row, column)).or_default().push(index);
             }
         }
     }
-    matrix
+    Matrix { sources, destinations, cells }
+}
+
+/// The words of one side of all intents, each once: declared hosts in their order, and the others as they come.
+fn parties<'p>(stack: &StackFile, sides: impl Iterator<Item = &'p Peers>) -> (Vec<String>, Vec<String>) {
+    let declared: BTreeSet<&str> = stack.hosts.iter().map(|host| host.name.value.as_str()).collect();
+    let (mut named, mut others) = (BTreeSet::new(), Vec::new());
+    for name in sides.flat_map(words) {
+        let is_host = declared.contains(name.as_str());
+        if named.insert(name.clone()) && !is_host {
+            others.push(name);
+        }
+    }
+    let hosts = stack.hosts.iter().map(|host| &host.name.value).filter(|name| named.contains(*name));
+    (hosts.cloned().collect(), others)
 }
 
 /// What people call a chain, and what a base chain is: `inet filter input`, `filter chain on input, policy drop`.
@@ -82,8 +91,18 @@ pub fn rule_line(sources: &SourceMap, rule: &Rule) -> String {
     rule_text(sources, rule.span)
 }
 
+/// One side of an intent as its words, each a party. A long list is one party: a table with a row for each of thousands of
+/// addresses tells nobody anything.
+fn words(peers: &Peers) -> Vec<String> {
+    let all = peers.include.iter().map(|peer| word(&peer.value));
+    match peers.include.len() {
+        0..=MOST_WORDS => all.collect(),
+        more => vec![format!("{} and {} more", all.take(2).collect::<Vec<_>>().join(", "), more - 2)],
+    }
+}
+
 /// A peer as the intent has it.
-pub(crate) fn word(peer: &Peer) -> String {
+fn word(peer: &Peer) -> String {
     match peer {
         Peer::Any => "any".to_owned(),
         Peer::Internet => "internet".to_owned(),
@@ -141,6 +160,18 @@ intents:
         assert_eq!(matrix.destinations, ["lb", "db"]);
         let cells: Vec<_> = matrix.cells.into_iter().collect();
         assert_eq!(cells, [((0, 0), vec![0]), ((0, 1), vec![2]), ((1, 1), vec![1]), ((2, 1), vec![1])]);
+    }
+
+    #[test]
+    fn a_long_list_is_one_party() {
+        let list: Vec<String> = (1..=20).map(|last| format!("192.0.2.{last}")).collect();
+        let text = format!(
+            "hosts: {{ db: {{ address: 10.0.0.1 }} }}\nintents:\n  - allow: {} -> db tcp/1\n",
+            list.join(", ")
+        );
+        let matrix = matrix(&read_stack(FileId(0), &text).0);
+        assert_eq!(matrix.sources, ["192.0.2.1, 192.0.2.2 and 18 more"]);
+        assert_eq!(matrix.cells.len(), 1);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The picture of a stack: hosts, the links between them, and the declared flows.
 
-use super::{services, word};
+use super::{services, word, words};
 use crate::address::{AddressRange, Family};
-use crate::intent::{Expectation, Peer};
+use crate::intent::{Expectation, Peers};
 use crate::stack::StackFile;
 use firewarden_network::Host;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +61,7 @@ pub struct Topology {
 }
 
 /// Makes the picture. Hosts must be in the order of the stack file, and completed (see [`crate::complete_hosts`]).
-/// O(hosts · links + intents · parties).
+/// O(hosts · links + pairs that intents name · log).
 pub fn topology(stack: &StackFile, hosts: &[Host]) -> Topology {
     let mut drawing = Topology::default();
     for (host, declared) in hosts.iter().zip(&stack.hosts) {
@@ -144,44 +144,54 @@ fn links(hosts: &[Host], drawing: &mut Topology) {
 }
 
 fn flows(stack: &StackFile, drawing: &mut Topology) {
+    let mut nodes: BTreeMap<String, usize> =
+        stack.hosts.iter().enumerate().map(|(index, host)| (host.name.value.clone(), index)).collect();
     let mut flows: Vec<Edge> = Vec::new();
+    let mut known: BTreeMap<(usize, usize, EdgeKind), usize> = BTreeMap::new();
     for declared in &stack.intents {
         let label = services(&declared.intent);
-        for source in &declared.intent.source.include {
-            for destination in &declared.intent.destination.include {
-                let from = node(&source.value, stack, drawing);
-                let to = node(&destination.value, stack, drawing);
-                let kind = EdgeKind::Flow(declared.intent.expectation);
-                match flows.iter_mut().find(|edge| (edge.from, edge.to, edge.kind) == (from, to, kind)) {
-                    Some(edge) if edge.label.contains(&label) => {}
-                    Some(edge) => edge.label.push(label.clone()),
-                    None => flows.push(Edge { from, to, kind, label: vec![label.clone()] }),
+        let kind = EdgeKind::Flow(declared.intent.expectation);
+        let mut ends = |peers: &Peers| -> Vec<usize> {
+            words(peers).into_iter().map(|name| node(name, stack, &mut nodes, drawing)).collect()
+        };
+        let (sources, destinations) = (ends(&declared.intent.source), ends(&declared.intent.destination));
+        for &from in &sources {
+            // A node that only talks to itself is drawn without it.
+            for &to in destinations.iter().filter(|&&to| to != from) {
+                let at = *known.entry((from, to, kind)).or_insert_with(|| {
+                    flows.push(Edge { from, to, kind, label: Vec::new() });
+                    flows.len() - 1
+                });
+                if let Some(edge) = flows.get_mut(at).filter(|edge| !edge.label.contains(&label)) {
+                    edge.label.push(label.clone());
                 }
             }
         }
     }
-    // A node that only talks to itself is drawn without it.
-    drawing.edges.extend(flows.into_iter().filter(|edge| edge.from != edge.to));
+    drawing.edges.extend(flows);
 }
 
 /// The node of a peer, made where it isn't there yet.
-fn node(peer: &Peer, stack: &StackFile, drawing: &mut Topology) -> usize {
-    let name = word(peer);
-    if let Some(host) = stack.host(&name) {
-        return host;
+fn node(
+    peer: &Peer,
+    stack: &StackFile,
+    nodes: &mut BTreeMap<String, usize>,
+    drawing: &mut Topology,
+) -> usize {
+    if let Some(&known) = nodes.get(&name) {
+        return known;
     }
-    let known = drawing.nodes.iter().position(|node| node.kind == NodeKind::Party && node.name == name);
-    known.unwrap_or_else(|| {
-        let members = stack.group(&name).map(|group| {
-            let all: Vec<String> = group.members.iter().map(|member| word(&member.value)).collect();
-            match all.len() {
-                0..=3 => all,
-                more => [&all[..2], &[format!("{} more", more - 2)]].concat(),
-            }
-        });
-        drawing.nodes.push(Node { kind: NodeKind::Party, name, lines: members.unwrap_or_default() });
-        drawing.nodes.len() - 1
-    })
+    let members: Vec<String> = stack
+        .group(&name)
+        .map(|group| group.members.iter().map(|member| word(&member.value)).collect())
+        .unwrap_or_default();
+    let lines = match members.len() {
+        0..=3 => members,
+        more => members.into_iter().take(2).chain([format!("{} more", more - 2)]).collect(),
+    };
+    drawing.nodes.push(Node { kind: NodeKind::Party, name: name.clone(), lines });
+    nodes.insert(name, drawing.nodes.len() - 1);
+    drawing.nodes.len() - 1
 }
 
 #[cfg(test)]
