@@ -171,9 +171,9 @@ fn flows(stack: &StackFile, drawing: &mut Topology) {
     drawing.edges.extend(flows);
 }
 
-/// The node of a peer, made where it isn't there yet.
+/// The node of a party, made where it isn't there yet.
 fn node(
-    peer: &Peer,
+    name: String,
     stack: &StackFile,
     nodes: &mut BTreeMap<String, usize>,
     drawing: &mut Topology,
