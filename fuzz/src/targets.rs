@@ -9,7 +9,7 @@ use firewarden_ruleset::lower;
 use firewarden_ruleset::syntax::nft::text::NoIncludes;
 use firewarden_ruleset::syntax::{ipset, iptables, nft};
 use firewarden_verify::Place;
-use firewarden_verify::intent::{Names, conflicts, parse_intent, questions, resolve};
+use firewarden_verify::intent::{Names, Senders, conflicts, parse_intent, questions, resolve};
 use firewarden_verify::stack::read_stack;
 
 /// Bytes that a run may hold at its peak, whatever the text: tables, atoms, a few diagnostics.
@@ -117,7 +117,7 @@ pub fn stack_file(text: &str) {
         }
         presentable(&conflicts(&stack.intents, &resolved), text);
         for (_, intent) in &resolved {
-            std::hint::black_box(questions(intent, &stack, &[0]));
+            std::hint::black_box(questions(intent, &stack, &[0], &Senders::default()));
         }
     });
 }
