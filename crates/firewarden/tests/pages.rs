@@ -72,6 +72,10 @@ fn pages_are_checked_and_say_what_differs() {
     folder.run(&["docs", "stack", "--check"]).expect(1, &["matrix.md is missing", "run `firewarden docs`"]);
     folder.run(&["docs", "stack"]).expect(0, &[]);
     folder.run(&["docs", "stack", "--check"]).expect(0, &["7 pages are up to date"]);
+    // Whatever the clone is called.
+    std::fs::rename(folder.path().join("stack"), folder.path().join("other")).unwrap();
+    folder.run(&["docs", "other", "--check"]).expect(0, &["up to date"]);
+    std::fs::rename(folder.path().join("other"), folder.path().join("stack")).unwrap();
     // From another folder, by another path: the same.
     folder.run(&["docs", "stack/firewarden.yaml", "--check"]).expect(0, &["up to date"]);
     let rules = std::fs::read_to_string(folder.path().join("stack/db.nft")).unwrap();
@@ -128,7 +132,10 @@ fn strange_texts_stay_texts() {
     assert!(!html.contains("<script>") && !html.contains("</td>|"), "{html}");
     assert!(!html.contains('\u{1b}') && !page(&folder, "matrix.md").contains('\u{1b}'));
     let matrix = page(&folder, "matrix.md");
-    assert!(matrix.contains("| a \\| b | holds (IPv6 not covered: web has no IPv6 address) | &lt;script&gt;"), "{matrix}");
+    assert!(
+        matrix.contains("| a \\| b | holds (IPv6 not covered: web has no IPv6 address) | &lt;script&gt;"),
+        "{matrix}"
+    );
     assert!(matrix.contains("\\`x\\` \\*\\*y\\*\\*"), "{matrix}");
     folder.run(&["docs", "stack", "--check"]).expect(0, &["up to date"]);
 }

@@ -24,6 +24,8 @@ use std::process::ExitCode;
 
 /// The folder beside the stack file.
 const FOLDER: &str = "firewarden-docs";
+/// What the pages are called. The folder's name isn't part of it: everybody's clone has another.
+const TITLE: &str = "Who may talk to whom";
 /// What marks a page that was made here.
 const MADE: &str = "Made by `firewarden docs`; changes are lost when it is made again.";
 /// The most lines of a page that differ and are shown.
@@ -102,7 +104,7 @@ fn pages(
 }
 
 fn made(book: &book::Book) -> Pages {
-    let picture = svg::svg(&book.topology, &book.title);
+    let picture = svg::svg(&book.topology);
     let mut pages = Pages::new();
     pages.insert("matrix.html".to_owned(), html::page(book, &picture));
     pages.insert("matrix.md".to_owned(), markdown::matrix(book));

@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// All pages' content.
 pub struct Book {
-    /// What the stack is called: its folder.
-    pub title: String,
     /// Sources by destinations.
     pub matrix: Matrix,
     /// The picture.
@@ -128,9 +126,6 @@ impl Places<'_> {
 
 /// Puts the pages' content together. `base` is the stack file's folder, `out` the pages'.
 pub fn book(loaded: &Loaded, stack: &StackFile, checked: &Checked, base: &Path, out: &Path) -> Book {
-    let folder = whole(base);
-    let title =
-        folder.file_name().map_or_else(|| "stack".to_owned(), |name| name.to_string_lossy().into_owned());
     let mut places = Places { loaded, base, out, history: History::default(), texts: BTreeMap::new() };
     let intents: Vec<IntentRow> = stack
         .intents
@@ -160,7 +155,6 @@ pub fn book(loaded: &Loaded, stack: &StackFile, checked: &Checked, base: &Path, 
     }
     let cut = checked.rules.iter().zip(&intents).filter(|(used, _)| used.more);
     Book {
-        title,
         matrix: matrix(stack),
         topology: topology(stack, &loaded.hosts),
         incomplete: cut.map(|(_, intent)| intent.name.clone()).collect(),

@@ -1,7 +1,7 @@
 //! Everything on one page: no scripts, nothing loaded from elsewhere, light and dark.
 
 use super::book::{Book, ChainPart, HostPage, IntentRow, Place};
-use super::{MADE, escape};
+use super::{MADE, TITLE, escape};
 use firewarden_diagnostic::Verdict;
 use std::fmt::Write;
 
@@ -22,11 +22,10 @@ thead th, tbody th { background: var(--head); } code { font: .85rem ui-monospace
 
 /// The page.
 pub fn page(book: &Book, svg: &str) -> String {
-    let title = escape(&format!("Who may talk to whom: {}", book.title));
     let mut out = format!(
         "<!DOCTYPE html>\n<!-- {MADE} -->\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{TITLE}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{TITLE}</h1>\n\
          <p>Rows send, columns receive. <b class=\"only\">only</b> also means that nobody else may; what has no entry was \
          not declared.</p>\n"
     );

@@ -1,7 +1,7 @@
 //! The pages as GitHub-flavoured Markdown.
 
 use super::book::{Book, ChainPart, HostPage, IntentRow, Place, RuleRow};
-use super::{MADE, page_of};
+use super::{MADE, TITLE, page_of};
 use std::fmt::Write;
 
 /// The most intents that are named at one rule.
@@ -9,7 +9,7 @@ const MOST_NAMED: usize = 4;
 
 /// Who may talk to whom.
 pub fn matrix(book: &Book) -> String {
-    let mut out = format!("<!-- {MADE} -->\n# Who may talk to whom: {}\n\n", prose(&book.title));
+    let mut out = format!("<!-- {MADE} -->\n# {TITLE}\n\n");
     out += "![hosts, links and flows](topology.svg)\n\n";
     out += "Rows send, columns receive. **only** also means that nobody else may; what has no entry was not declared.\n\n";
     let columns: Vec<String> = book.matrix.destinations.iter().map(|name| cell(&prose(name))).collect();
@@ -65,8 +65,7 @@ fn answer(intent: &IntentRow) -> String {
 
 /// The rules of one host.
 pub fn host(book: &Book, host: &HostPage) -> String {
-    let mut out =
-        format!("<!-- {MADE} -->\n# Rules of {}\n\n[Who may talk to whom](matrix.md)\n", prose(&host.name));
+    let mut out = format!("<!-- {MADE} -->\n# Rules of {}\n\n[{TITLE}](matrix.md)\n", prose(&host.name));
     if host.chains.is_empty() {
         out += "\nIt has no rules: everything is accepted.\n";
     }

@@ -1,6 +1,6 @@
 //! The picture of a stack as SVG 1.1, readable on light and dark ground, without scripts and fonts of its own.
 
-use super::escape;
+use super::{TITLE, escape};
 use firewarden_verify::intent::Expectation;
 use firewarden_verify::matrix::{Drawn, EdgeKind, Node, NodeKind, Topology, layout};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ const STYLE: &str = "
 ";
 
 /// Draws a topology.
-pub fn svg(topology: &Topology, title: &str) -> String {
+pub fn svg(topology: &Topology) -> String {
     let heights: Vec<f64> =
         topology.nodes.iter().map(|node| 34.0 + LINE_HEIGHT * lines(node).len() as f64).collect();
     let drawn = layout(topology, &heights);
@@ -42,11 +42,10 @@ pub fn svg(topology: &Topology, title: &str) -> String {
     let (width, height) = (columns.width.max(420.0), drawn.height + 2.0 * MARGIN + LEGEND);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n<defs>\n\
+         <title>{TITLE}</title>\n<style>{STYLE}</style>\n<defs>\n\
          <marker id=\"fw-arrow\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"9\" markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"fw-head-allow\" d=\"M0 0 L8 4 L0 8 z\"/></marker>\n\
          <marker id=\"fw-cross\" viewBox=\"0 0 8 8\" refX=\"6\" refY=\"4\" markerWidth=\"10\" markerHeight=\"10\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"fw-head-deny\" d=\"M1 1 L7 7 M7 1 L1 7\" stroke-width=\"1.6\"/></marker>\n\
          </defs>\n<rect class=\"fw-bg\" width=\"100%\" height=\"100%\"/>\n",
-        escape(&format!("Who may talk to whom: {title}")),
     );
     edges(topology, &drawn, &columns, &mut out);
     for (node, placed) in topology.nodes.iter().zip(&drawn.nodes) {
