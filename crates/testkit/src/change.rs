@@ -2,6 +2,7 @@
 
 use crate::generate::{Generated, Syntax};
 use crate::host::{Way, World};
+use crate::load::load;
 use crate::packets::{Constants, packet};
 use crate::random::Random;
 use firewarden_network::Host;
@@ -17,9 +18,9 @@ const MOST_BOXES: usize = 40;
 /// Two versions of a ruleset on one host of which nothing else is known.
 #[derive(Debug)]
 pub struct Change {
-    before: Host,
-    after: Host,
-    atoms: AtomTable,
+    pub(crate) before: Host,
+    pub(crate) after: Host,
+    pub(crate) atoms: AtomTable,
 }
 
 impl Change {
@@ -29,6 +30,17 @@ impl Change {
         align_atoms(&before, &mut after, &atoms);
         let host = |ruleset| Host { name: "host".into(), ruleset, forwards: true, ..Host::default() };
         Change { before: host(before), after: host(after), atoms }
+    }
+
+    /// Two texts.
+    ///
+    /// # Errors
+    /// What the frontends found wrong with one of them.
+    pub fn of(before: &Generated, after: &Generated) -> Result<Change, String> {
+        let mut atoms = AtomTable::default();
+        let first = load(before, &mut atoms).map_err(|errors| errors.join("; "))?;
+        let second = load(after, &mut atoms).map_err(|errors| errors.join("; "))?;
+        Ok(Change::new(first, second, atoms))
     }
 
     /// What the diff says.
@@ -49,7 +61,7 @@ impl Change {
         Ok(self.inside(found, &mut random)? + self.anywhere(found, &mut random, packets)?)
     }
 
-    fn both(&self, point: &Point) -> ((Ending, Point), (Ending, Point)) {
+    pub(crate) fn both(&self, point: &Point) -> ((Ending, Point), (Ending, Point)) {
         (follow(&self.before, point, &self.atoms), follow(&self.after, point, &self.atoms))
     }
 
@@ -87,8 +99,10 @@ impl Change {
         for number in 0..packets {
             let way = random.of(&[Way::Input, Way::Forward, Way::Output]);
             let mut point = packet(random, &world, &constants[number % 2], way);
-            if way == Way::Input {
-                point.set(Field::OIFNAME, 0);
+            match way {
+                Way::Input => point.set(Field::OIFNAME, 0),
+                Way::Output => point.set(Field::IIFNAME, 0),
+                Way::Forward => {}
             }
             let (before, after) = self.both(&point);
             let mut boxes = found.changes.iter().flat_map(|change| &change.packets);

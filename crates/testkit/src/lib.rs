@@ -5,6 +5,7 @@
 pub mod change;
 pub mod coverage;
 pub mod differential;
+pub mod edit;
 pub mod equivalence;
 pub mod generate;
 pub mod host;

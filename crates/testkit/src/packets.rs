@@ -237,7 +237,7 @@ fn address(random: &mut Random, constants: &Constants, field: Field, ipv4: bool)
 }
 
 /// Addresses that hosts really send from and to: no packet with another one gets as far as to a rule.
-fn sendable(address: u128, ipv4: bool) -> bool {
+pub(crate) fn sendable(address: u128, ipv4: bool) -> bool {
     match ipv4 {
         true => !matches!(address >> 24, 0 | 127 | 224..),
         // Not link-local nor site-local: such destinations are translated to addresses of their own scope only.

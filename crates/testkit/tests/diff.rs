@@ -1,52 +1,13 @@
 //! Diff against brute force: each point of a reported set fares differently in the interpreter, each point outside fares
 //! alike.
 
-use firewarden_packet::AtomTable;
 use firewarden_testkit::change::Change;
-use firewarden_testkit::generate::{Generated, Knobs, Line, Syntax, ruleset};
-use firewarden_testkit::load::load;
+use firewarden_testkit::edit::edited;
+use firewarden_testkit::generate::{Generated, Knobs, Syntax, ruleset};
 use firewarden_testkit::random::Random;
 use firewarden_verify::diff::DiffOptions;
 
 const PACKETS: usize = 150;
-
-/// A few edits of rules: gone, doubled, exchanged with the next, or with another verdict.
-fn edited(random: &mut Random, text: &Generated) -> Generated {
-    let mut lines = text.lines.clone();
-    for _ in 0..random.between(1, 6) {
-        let rules: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].removable).collect();
-        if rules.is_empty() {
-            break;
-        }
-        let at = random.of(&rules);
-        match random.below(5) {
-            0 => {
-                lines.remove(at);
-            }
-            1 => {
-                let line = lines[at].clone();
-                lines.insert(at, line);
-            }
-            2 if lines.get(at + 1).is_some_and(|next| next.removable) => lines.swap(at, at + 1),
-            3 => lines[at] = reworded(&lines[at], "accept", "drop"),
-            _ => lines[at] = reworded(&lines[at], "ACCEPT", "DROP"),
-        }
-    }
-    Generated { syntax: text.syntax, lines }
-}
-
-fn reworded(line: &Line, from: &str, to: &str) -> Line {
-    let text =
-        if line.text.contains(from) { line.text.replace(from, to) } else { line.text.replace(to, from) };
-    Line { text, removable: true }
-}
-
-fn case(before: &Generated, after: &Generated) -> Option<Change> {
-    let mut atoms = AtomTable::default();
-    let first = load(before, &mut atoms).ok()?;
-    let second = load(after, &mut atoms).ok()?;
-    Some(Change::new(first, second, atoms))
-}
 
 const LIMITS: DiffOptions = DiffOptions { regions: 3_000, steps: 20_000_000, split: 64 };
 
@@ -58,7 +19,7 @@ fn differences_are_those_that_the_interpreter_sees() {
         let before = ruleset(seed, &knobs);
         let mut random = Random::new(seed);
         let after = edited(&mut random, &before);
-        let Some(case) = case(&before, &after) else { continue };
+        let Ok(case) = Change::of(&before, &after) else { continue };
         let found = case.compare(LIMITS);
         cases += 1;
         changes += found.changes.len();
@@ -72,7 +33,7 @@ fn differences_are_those_that_the_interpreter_sees() {
 fn a_ruleset_equals_itself() {
     for seed in 0..100 {
         let text = ruleset(seed, &Knobs { rules: 8, atoms: true });
-        let Some(case) = case(&text, &text) else { continue };
+        let Ok(case) = Change::of(&text, &text) else { continue };
         let found = case.compare(LIMITS);
         assert!(found.changes.is_empty() && found.undecided.is_empty() && found.regions == 0, "seed {seed}");
     }
@@ -90,7 +51,7 @@ fn the_same_rules_under_other_names_mean_the_same() {
         )
     };
     let generated = |text: String| Generated::fixed(Syntax::Nft, &text);
-    let case = case(&generated(text("one", "input")), &generated(text("other", "in"))).unwrap();
+    let case = Change::of(&generated(text("one", "input")), &generated(text("other", "in"))).unwrap();
     let found = case.compare(LIMITS);
     assert!(found.regions > 0);
     assert!(found.changes.is_empty(), "{:?}", found.changes);

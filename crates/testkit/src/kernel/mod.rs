@@ -1,4 +1,6 @@
-//! Interpreter against kernel.
+//! Interpreter against kernel, and what a diff says against the kernel ([`changes`]).
+
+pub mod changes;
 
 use crate::differential::{Disagreement, Plan, Tally, shown, world};
 use crate::generate::{Generated, Syntax, ruleset};
@@ -212,38 +214,65 @@ impl Kernel {
 
 fn questions(seed: u64, world: &World, packets: u64) -> Vec<Question> {
     let constants = Constants::of(&world.ruleset);
+    let askable = Askable::of(world);
     let mut random = Random::new(seed ^ 0x6b65_726e);
-    let translates = world
-        .ruleset
-        .chains
-        .iter()
-        .flat_map(|chain| &chain.rules)
-        .any(|rule| rule.statements.iter().any(|statement| matches!(statement, Statement::Nat(_))));
-    // The harness exempts packets from tracking before the first chain, where only later ones can see it.
-    let early =
-        world.ruleset.chains.iter().filter_map(|chain| chain.base.as_ref()).any(|base| {
-            matches!(base.hook, Hook::Prerouting | Hook::Output) && base.effective_priority() < -200
-        });
-    // What makes a TCP packet invalid here is a header longer than the packet, which these look at too: the targets drop
-    // such packets, and nft's statement ends the rule (see docs/limits.md).
-    let text = world.text.text();
-    let mends_options = ["TCPMSS", "TCPOPTSTRIP", "tcp option"].iter().any(|sign| text.contains(sign));
     (0..packets)
         .filter_map(|number| {
             let way = WAYS[(number % 3) as usize];
-            let mut point = packet(&mut random, world, &constants, way);
-            let state = point.get(Field::CT_STATE);
-            // The oracle's connections have no translation (see its documentation), and nat chains would be asked.
-            if (state == ct_state::RELATED && translates) || (state == ct_state::UNTRACKED && early) {
-                return None;
-            }
-            let packet = realise(&mut random, way, &mut point)?;
-            if mends_options && packet.protocol == 6 && packet.state == State::Invalid {
-                return None;
-            }
-            Some(Question { way, point, packet })
+            let point = packet(&mut random, world, &constants, way);
+            askable.question(&mut random, way, point)
         })
         .collect()
+}
+
+/// What the oracle can't be asked about a ruleset.
+#[derive(Clone, Copy)]
+struct Askable {
+    /// The oracle's connections have no translation (see its documentation), and nat chains would be asked.
+    translates: bool,
+    /// The harness exempts packets from tracking before the first chain, where only later ones can see it.
+    early: bool,
+    /// What makes a TCP packet invalid here is a header longer than the packet, which these look at too: the targets
+    /// drop such packets, and nft's statement ends the rule (see docs/limits.md).
+    mends_options: bool,
+}
+
+impl Askable {
+    fn of(world: &World) -> Askable {
+        let chains = || world.ruleset.chains.iter();
+        let text = world.text.text();
+        Askable {
+            translates: chains()
+                .flat_map(|chain| &chain.rules)
+                .any(|rule| rule.statements.iter().any(|statement| matches!(statement, Statement::Nat(_)))),
+            early: chains().filter_map(|chain| chain.base.as_ref()).any(|base| {
+                matches!(base.hook, Hook::Prerouting | Hook::Output) && base.effective_priority() < -200
+            }),
+            mends_options: ["TCPMSS", "TCPOPTSTRIP", "tcp option"].iter().any(|sign| text.contains(sign)),
+        }
+    }
+
+    /// What neither ruleset can be asked.
+    fn and(self, other: Askable) -> Askable {
+        Askable {
+            translates: self.translates || other.translates,
+            early: self.early || other.early,
+            mends_options: self.mends_options || other.mends_options,
+        }
+    }
+
+    /// The point as a question; `None` where the oracle can't be asked.
+    fn question(self, random: &mut Random, way: Way, mut point: Point) -> Option<Question> {
+        let state = point.get(Field::CT_STATE);
+        if (state == ct_state::RELATED && self.translates) || (state == ct_state::UNTRACKED && self.early) {
+            return None;
+        }
+        let packet = realise(random, way, &mut point)?;
+        if self.mends_options && packet.protocol == 6 && packet.state == State::Invalid {
+            return None;
+        }
+        Some(Question { way, point, packet })
+    }
 }
 
 fn address(number: u128, ipv4: bool) -> Option<IpAddr> {
