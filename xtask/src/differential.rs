@@ -6,6 +6,7 @@ use clap::Args;
 use firewarden_testkit::differential::{Plan, Tally, engine_against_interpreter};
 use firewarden_testkit::generate::Knobs;
 use firewarden_testkit::kernel::Kernel;
+use firewarden_testkit::kernel::changes::ChangeTally;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -28,6 +29,10 @@ pub struct Options {
     /// Ask the kernel too, in a throwaway network namespace; it is an error where none can be made.
     #[arg(long)]
     kernel: bool,
+    /// Compare what diff says of this many pairs of rulesets, the second one an edit of the first, with the kernel, and
+    /// nothing else.
+    #[arg(long, value_name = "PAIRS", conflicts_with = "corpus")]
+    changes: Option<u64>,
     /// Compare on the real rulesets of a corpus folder as well.
     #[arg(long, value_name = "FOLDER")]
     corpus: Option<PathBuf>,
@@ -38,6 +43,9 @@ pub struct Options {
 
 /// Compares, prints what was compared, and fails at the first disagreement.
 pub fn run(options: &Options) -> ExitCode {
+    if let Some(pairs) = options.changes {
+        return changes(pairs, options);
+    }
     println!("seed {}, {} rulesets, {} packets each", options.seed, options.rulesets, options.packets);
     let plan = |atoms| Plan {
         seed: options.seed,
@@ -90,6 +98,40 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(()) => {
             options.corpus.as_deref().map_or(ExitCode::SUCCESS, |folder| real_rulesets(folder, options))
         }
+    }
+}
+
+/// Diff against the kernel.
+fn changes(pairs: u64, options: &Options) -> ExitCode {
+    println!("seed {}, {pairs} pairs of rulesets, {} packets each", options.seed, options.packets);
+    let knobs = Knobs { rules: options.rules, atoms: false };
+    let plan = Plan { seed: options.seed, rulesets: pairs, packets: options.packets, knobs };
+    let start = Instant::now();
+    let mut tally = ChangeTally::default();
+    let result = Kernel::start().and_then(|mut kernel| kernel.compare_changes(&plan, &mut tally));
+    println!(
+        "diff = kernel: {} pairs, {} of them with {} changes; {} packets, {} of which the diff tells \
+         ({} more that can't be compared), in {:.1} s",
+        tally.pairs,
+        tally.meaningful,
+        tally.changes,
+        tally.packets,
+        tally.told,
+        tally.skipped,
+        start.elapsed().as_secs_f64()
+    );
+    let complete = told("kernel or frontends refused", &tally.refused);
+    match result {
+        Err(problem) => {
+            println!("{problem}");
+            ExitCode::FAILURE
+        }
+        Ok(()) if tally.packets == 0 => {
+            println!("no packet was given to the kernel");
+            ExitCode::FAILURE
+        }
+        Ok(()) if !complete => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
     }
 }
 
