@@ -18,9 +18,7 @@ pub mod stack;
 mod suggest;
 mod trace;
 
-pub use check::{
-    CheckOptions, Checked, Disagreement, RulesUsed, check, complete_hosts, single_host_stack,
-};
+pub use check::{CheckOptions, Checked, Disagreement, RulesUsed, check, complete_hosts, single_host_stack};
 pub use located::{Located, Place};
 pub use managers::manager_of;
 pub use suggest::nearest;

@@ -1,7 +1,7 @@
 //! One module for each command.
 
-mod capture;
 mod audit;
+mod capture;
 mod check;
 mod confirm;
 mod diff;

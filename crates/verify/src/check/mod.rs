@@ -15,9 +15,9 @@ mod ways;
 pub use model::{complete_hosts, single_host_stack};
 pub use uses::RulesUsed;
 
-pub(crate) use listening::deaf_port;
 pub(crate) use advice::{rule_text, table_and_chain};
 pub(crate) use finding::{ending_text, steps};
+pub(crate) use listening::deaf_port;
 pub(crate) use model::Model;
 pub(crate) use replay::{Ending, Happening, Replay, Trip};
 pub(crate) use route::path_of;
@@ -311,8 +311,7 @@ impl Checker<'_> {
             if let Some(used) = self.rules.last_mut() {
                 uses::collect(&prover, question, &lanes, used);
             }
-            let warnings =
-                listening::unheard(&prover, question, &lanes, declared.intent.span, &mut unheard);
+            let warnings = listening::unheard(&prover, question, &lanes, declared.intent.span, &mut unheard);
             self.diagnostics.extend(warnings);
             let (own, finding) = match &answer {
                 Answer::Vacuous => (Verdict::Vacuous, None),
