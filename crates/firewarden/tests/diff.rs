@@ -13,7 +13,7 @@ fn firewarden(arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn text(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -52,8 +52,8 @@ fn what_is_written_otherwise_means_the_same() {
     ] {
         let (_folder, old, new) = versions(&filter(before), &filter(after));
         let output = firewarden(&["diff", &old, &new]);
-        assert!(text(&output).contains("same meaning"), "{before} -> {after}\n{}", text(&output));
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert!(text_of(&output).contains("same meaning"), "{before} -> {after}\n{}", text_of(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
     }
 }
 
@@ -62,16 +62,16 @@ fn a_change_is_told_with_both_rules_and_a_packet() {
     let (_folder, old, new) =
         versions(&filter("tcp dport 22 accept"), &filter("ip saddr @office tcp dport 22 accept"));
     let output = firewarden(&["diff", &old, &new]);
-    let told = text(&output);
+    let told = text_of(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     for part in ["newly blocked", "old.nft:5", "new.nft:4", "any but 192.0.2.0/24", "tcp/22", "policy drop"] {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }
     // The packet is one that trace follows to the same end.
     let packet = told.lines().find_map(|line| line.trim().strip_prefix("example")).unwrap().trim();
-    let traced = text(&firewarden(&["trace", packet, &new]));
+    let traced = text_of(&firewarden(&["trace", packet, &new]));
     assert!(traced.contains("dropped"), "{packet}\n{traced}");
-    let traced = text(&firewarden(&["trace", packet, &old]));
+    let traced = text_of(&firewarden(&["trace", packet, &old]));
     assert!(traced.contains("accepted"), "{packet}\n{traced}");
 }
 
@@ -80,7 +80,7 @@ fn a_member_of_a_set_is_the_whole_difference() {
     let before = filter("ip saddr @office tcp dport 22 accept");
     let (_folder, old, new) =
         versions(&before, &before.replace("192.0.2.0/24", "192.0.2.0/24, 198.51.100.9"));
-    let told = text(&firewarden(&["diff", &old, &new]));
+    let told = text_of(&firewarden(&["diff", &old, &new]));
     assert!(told.contains("newly allowed  198.51.100.9 -> any tcp/22"), "{told}");
     assert!(told.contains("1 change: 1 newly allowed"), "{told}");
 }
@@ -94,7 +94,7 @@ fn the_languages_are_compared_by_meaning() {
          chain fw { type filter hook forward priority filter; policy drop; }\n}\n",
     );
     let output = firewarden(&["diff", &old, &new]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
     drop(folder);
 }
 
@@ -109,7 +109,7 @@ fn every_outage_breaks_an_intent_and_names_the_rule() {
     ] {
         let after = examples(&format!("outages/{outage}"));
         let output = firewarden(&["diff", &examples("webstack"), &after]);
-        let told = text(&output);
+        let told = text_of(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains("breaks `"), "{told}");
         assert!(told.contains(&format!("{outage}/{place}")), "{place} is missing in\n{told}");
@@ -126,7 +126,7 @@ fn json_has_the_packets_exactly_and_markdown_a_table() {
     let ports: Vec<_> = changes.iter().map(|change| change["packets"][0]["dport"].clone()).collect();
     assert!(ports.contains(&serde_json::json!(["22", "22"])), "{ports:?}");
     assert!(ports.contains(&serde_json::json!(["23", "23"])), "{ports:?}");
-    let markdown = text(&firewarden(&["diff", &old, &new, "--format", "markdown"]));
+    let markdown = text_of(&firewarden(&["diff", &old, &new, "--format", "markdown"]));
     assert!(markdown.contains("| **newly blocked** |"), "{markdown}");
 }
 
@@ -136,7 +136,7 @@ fn a_revision_of_git_is_compared_with_the_files_as_they_are() {
     let git = |arguments: &[&str]| {
         let output =
             Command::new("git").arg("-C").arg(folder.path()).args(arguments).output().expect("git runs");
-        assert!(output.status.success(), "{}", text(&output));
+        assert!(output.status.success(), "{}", text_of(&output));
     };
     git(&["init", "-q"]);
     fs::create_dir(folder.path().join("fw")).unwrap();
@@ -148,12 +148,34 @@ fn a_revision_of_git_is_compared_with_the_files_as_they_are() {
     git(&["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first"]);
     fs::write(folder.path().join("common.nft"), "define web = { 443 }\n").unwrap();
     let output = firewarden(&["diff", "--git", "HEAD", &rules.display().to_string()]);
-    let told = text(&output);
+    let told = text_of(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("tcp/80") && told.contains("HEAD:fw/rules.nft"), "{told}");
     let wrong = firewarden(&["diff", "--git", "nowhere", &rules.display().to_string()]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong).contains("no revision `nowhere`"), "{}", text(&wrong));
+    assert!(text_of(&wrong).contains("no revision `nowhere`"), "{}", text_of(&wrong));
+}
+
+#[test]
+fn what_is_not_compared_is_never_the_same_meaning() {
+    let text = "table inet f {\n limit lim { rate 5/second }\n \
+        set bad { type ipv4_addr; flags dynamic,timeout; timeout 1h; elements = { 192.0.2.1 } }\n \
+        chain input { type filter hook input priority 0; policy drop; limit name \"lim\" accept\n \
+        ip saddr @bad drop\n }\n}\n\
+        table bridge b {\n chain c { type filter hook forward priority 0; policy drop; ip saddr 10.0.0.1 accept\n }\n}\n";
+    for (from, to, told) in [
+        ("5/second", "50/second", "limit lim of inet f"),
+        ("192.0.2.1", "192.0.2.2", "set bad of inet f"),
+        ("10.0.0.1", "10.0.0.2", "of bridge b"),
+    ] {
+        let (_folder, old, new) = versions(text, &text.replace(from, to));
+        let output = firewarden(&["diff", &old, &new]);
+        assert_eq!(output.status.code(), Some(3), "{}", text_of(&output));
+        assert!(text_of(&output).contains(told), "{}", text_of(&output));
+        assert!(!text_of(&output).contains("same meaning ("), "{}", text_of(&output));
+    }
+    let (_folder, old, new) = versions(text, &text.replace("5/second", "5/second # handle 4\n"));
+    assert_eq!(firewarden(&["diff", &old, &new]).status.code(), Some(0));
 }
 
 #[test]
@@ -182,7 +204,7 @@ fn connections_of_a_snapshot_that_are_cut_are_counted() {
     let before = snapshot("before", &filter("tcp dport 5432 accept"));
     let after = snapshot("after", &filter("tcp dport 5433 accept"));
     let output = firewarden(&["diff", &before, &after]);
-    let told = text(&output);
+    let told = text_of(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("cuts 2 live connections 10.0.2.20 -> db tcp/5432"), "{told}");
     assert!(told.contains("listens  tcp/5432"), "{told}");
@@ -190,7 +212,7 @@ fn connections_of_a_snapshot_that_are_cut_are_counted() {
     let keep = "ct state established accept\n";
     let before = snapshot("before2", &filter(&format!("{keep}tcp dport 5432 accept")));
     let after = snapshot("after2", &filter(&format!("{keep}tcp dport 5433 accept")));
-    let told = text(&firewarden(&["diff", &before, &after]));
+    let told = text_of(&firewarden(&["diff", &before, &after]));
     assert!(told.contains("2 live connections 10.0.2.20 -> db tcp/5432 go on"), "{told}");
 }
 
@@ -205,8 +227,8 @@ fn wrong_input_is_told_with_a_remedy() {
         vec!["diff", old.as_str(), old.as_str(), "--host", "x", "--git", "HEAD"],
     ] {
         let output = firewarden(&arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}\n{}", text(&output));
-        assert!(!text(&output).contains("panicked"), "{}", text(&output));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}\n{}", text_of(&output));
+        assert!(!text_of(&output).contains("panicked"), "{}", text_of(&output));
     }
 }
 
@@ -244,7 +266,7 @@ fn a_change_does_what_is_expected_and_nothing_else() {
             "--format",
             "concise",
         ]);
-        (output.status.code(), text(&output))
+        (output.status.code(), text_of(&output))
     };
     let v4 = "-A INPUT -s 10.0.1.10/32 -p tcp -m tcp --dport 9000 -j ACCEPT\n";
     let v6 = "-A INPUT -s 2001:db8:0:1::10/128 -p tcp -m tcp --dport 9000 -j ACCEPT\n";

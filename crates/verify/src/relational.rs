@@ -93,13 +93,28 @@ fn the_rest(
 ) -> Result<ResultItem, Disagreement> {
     let mut item = ResultItem::new("nothing-else", "nothing else begins or ceases to pass", Verdict::Pass);
     let mut open = 0;
+    let mut not_compared = 0;
     for host in after {
         let Some(old) = before.iter().find(|other| other.name == host.name) else {
             item.verdict = Verdict::Fail;
             item.findings.push(lonely(&host.name, "after"));
             continue;
         };
-        let compared = HostPair::new(old, host, atoms).compare(atoms, DiffOptions::default());
+        let pair = HostPair::new(old, host, atoms);
+        for left_open in pair.not_compared(sources) {
+            not_compared += 1;
+            let mut diagnostic = Diagnostic::warning(
+                "not-compared",
+                format!("{} differs on {}, and isn't compared", left_open.what, host.name),
+            )
+            .because(left_open.why)
+            .help("look at it yourself, or change it apart from the rest");
+            if let Some(span) = left_open.span {
+                diagnostic = diagnostic.at(span, "");
+            }
+            item.findings.push(Finding::from(diagnostic));
+        }
+        let compared = pair.compare(atoms, DiffOptions::default());
         if let Some(what) = &compared.unconfirmed {
             return Err(Disagreement {
                 intent: item.intent,
@@ -118,6 +133,9 @@ fn the_rest(
     for host in before.iter().filter(|host| after.iter().all(|other| other.name != host.name)) {
         item.verdict = Verdict::Fail;
         item.findings.push(lonely(&host.name, "before"));
+    }
+    if not_compared > 0 && item.verdict == Verdict::Pass {
+        item.verdict = Verdict::Undetermined;
     }
     if open > 0 && item.verdict == Verdict::Pass {
         item.verdict = Verdict::Undetermined;

@@ -19,7 +19,9 @@ use firewarden_diagnostic::{Diagnostic, SourceMap, Verdict};
 use firewarden_network::Host;
 use firewarden_packet::{AtomTable, PacketBox};
 use firewarden_verify::CheckOptions;
-use firewarden_verify::diff::{DiffOptions, HostPair, Telling, ToldChange, Touched, align_atoms};
+use firewarden_verify::diff::{
+    DiffOptions, HostPair, NotCompared, Telling, ToldChange, Touched, align_atoms,
+};
 use firewarden_verify::stack::{DeclaredIntent, StackFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -51,9 +53,18 @@ pub struct HostAnswer {
     /// Live connections that are cut, where connections are known.
     pub cuts: Vec<names::Cut>,
     pub undecided: Vec<PacketBox>,
+    /// What differs and isn't compared by meaning.
+    pub not_compared: Vec<NotCompared>,
     pub regions: u64,
     /// Only one of the two has the host.
     pub only: Option<&'static str>,
+}
+
+impl HostAnswer {
+    /// True where everything was compared.
+    pub fn is_complete(&self) -> bool {
+        self.undecided.is_empty() && self.not_compared.is_empty()
+    }
 }
 
 /// An intent whose verdict changes.
@@ -106,7 +117,7 @@ impl Answer {
         let differs = |host: &HostAnswer| !host.changes.is_empty() || host.only.is_some();
         if self.hosts.iter().any(differs) {
             DIFFERS
-        } else if self.hosts.iter().any(|host| !host.undecided.is_empty()) {
+        } else if self.hosts.iter().any(|host| !host.is_complete()) {
             UNDETERMINED
         } else {
             0
@@ -189,6 +200,7 @@ impl Sides {
             listeners: Vec::new(),
             cuts: Vec::new(),
             undecided: Vec::new(),
+            not_compared: Vec::new(),
             regions: 0,
             only: None,
         };
@@ -211,6 +223,7 @@ impl Sides {
             return Err(Failure::Internal(format!("engine and interpreter disagree about {what}")));
         }
         let telling = Telling { before, after, atoms: &self.atoms, sources: &self.sources, names };
+        told.not_compared = pair.not_compared(&self.sources);
         told.touched = pair.touched();
         told.changes = telling.changes(&compared);
         told.listeners = told.changes.iter().map(|change| names::listeners(after, change)).collect();

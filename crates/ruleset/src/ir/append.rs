@@ -27,6 +27,10 @@ impl Ruleset {
         self.tables.extend(other.tables);
         self.sets.extend(other.sets.into_iter().map(|set| Set { table: offset.table(set.table), ..set }));
         self.maps.extend(other.maps.into_iter().map(|map| offset.map_content(map)));
+        self.uninterpreted.extend(other.uninterpreted.into_iter().map(|mut declared| {
+            declared.table = declared.table.map(|table| offset.table(table));
+            declared
+        }));
         self.chains.extend(other.chains.into_iter().map(|mut chain| {
             chain.table = offset.table(chain.table);
             for rule in &mut chain.rules {

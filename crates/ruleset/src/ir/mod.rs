@@ -35,6 +35,24 @@ pub struct Ruleset {
     pub sets: Vec<Set>,
     /// Named and anonymous maps, verdict maps included.
     pub maps: Vec<Map>,
+    /// What rules may name and the model doesn't look into, for those who compare rulesets.
+    pub uninterpreted: Vec<Uninterpreted>,
+}
+
+/// Something declared whose content stays open: a limit or another object with a state, a flowtable, a set whose members
+/// change while packets flow. Rules that use it have an atom in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uninterpreted {
+    /// Its table; `None` for sets of ipset, which belong to none.
+    pub table: Option<TableId>,
+    /// `limit`, `set`, `flowtable`, …
+    pub kind: &'static str,
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it is declared, and where members are added to it.
+    pub spans: Vec<Span>,
+    /// Tells contents apart that have no place of their own; 0 where the texts at `spans` are all there is.
+    pub fingerprint: u64,
 }
 
 /// Which language the table was written in; it decides what people are told to edit, not what rules mean.

@@ -11,6 +11,7 @@ mod changed;
 mod compare;
 mod connections;
 mod cross;
+mod open;
 mod pairing;
 mod sets;
 mod tell;
@@ -19,6 +20,7 @@ pub use atoms::align;
 pub use compare::{Arrival, COMPARED, Change, Compared, Decider, DiffOptions, Effect};
 pub use connections::{CutConnection, cut_connections};
 pub use cross::{Direction, Ending};
+pub use open::NotCompared;
 pub use sets::{Names, PacketSet, products};
 pub use tell::{Telling, ToldChange, ToldRule};
 

@@ -50,6 +50,8 @@ struct WireHost {
     changes: Vec<WireChange>,
     /// Packets that were not compared, because a limit ended; empty where the answer is complete.
     undecided: Vec<WireBox>,
+    /// What differs and isn't compared by meaning, one sentence each.
+    not_compared: Vec<String>,
     /// Live connections that the change cuts, where connections are known.
     connections: Vec<WireCut>,
 }
@@ -154,7 +156,7 @@ pub fn render(answer: &Answer, atoms: &AtomTable, sources: &SourceMap) -> String
         same_meaning: answer
             .hosts
             .iter()
-            .all(|host| host.changes.is_empty() && host.undecided.is_empty() && host.only.is_none()),
+            .all(|host| host.changes.is_empty() && host.is_complete() && host.only.is_none()),
         hosts: answer.hosts.iter().map(|host| host_of(host, atoms, sources)).collect(),
         intents: answer
             .intents
@@ -185,6 +187,11 @@ fn host_of(host: &HostAnswer, atoms: &AtomTable, sources: &SourceMap) -> WireHos
             .map(|(change, listeners)| change_of(change, listeners, atoms, sources))
             .collect(),
         undecided: host.undecided.iter().map(|packets| box_of(packets, atoms)).collect(),
+        not_compared: host
+            .not_compared
+            .iter()
+            .map(|open| format!("{} ({}): {}", open.what, place(open.span, sources), open.why))
+            .collect(),
         connections: host.cuts.iter().map(|cut| cut_of(cut, sources)).collect(),
     }
 }

@@ -58,7 +58,13 @@ fn summary(host: &HostAnswer) -> String {
         sets => format!("; {} not compared, because a limit ended", count(sets, "set of packets")),
     };
     if host.changes.is_empty() {
-        let same = if host.undecided.is_empty() { "same meaning" } else { "no difference found so far" };
+        let same = if host.is_complete() {
+            "same meaning"
+        } else if host.undecided.is_empty() {
+            "the same meaning, but for what isn't compared"
+        } else {
+            "no difference found so far"
+        };
         return format!("{same} ({rules}){open}");
     }
     let mut parts = Vec::new();
@@ -118,8 +124,7 @@ impl Human<'_> {
     fn answer(mut self, answer: &Answer) -> String {
         self.intents(answer);
         let several = answer.hosts.len() > 1;
-        let same =
-            |host: &&HostAnswer| host.changes.is_empty() && host.undecided.is_empty() && host.only.is_none();
+        let same = |host: &&HostAnswer| host.changes.is_empty() && host.is_complete() && host.only.is_none();
         let quiet: Vec<&str> = answer.hosts.iter().filter(same).map(|host| host.name.as_str()).collect();
         for host in answer.hosts.iter().filter(|host| !several || !same(host)) {
             let name = if several { format!("{}: ", one_line(&host.name)) } else { String::new() };
@@ -133,6 +138,12 @@ impl Human<'_> {
             if let Some(more) = host.changes.len().checked_sub(MOST_CHANGES).filter(|more| *more > 0) {
                 let _ =
                     writeln!(self.out, "\n{} more; `--format json` has all of them", count(more, "change"));
+            }
+            for open in &host.not_compared {
+                let place = place(open.span, self.sources);
+                let text = format!("not compared  {} ({place}): {}", one_line(&open.what), open.why);
+                let painted = self.painted(AnsiColor::Yellow, &text);
+                let _ = writeln!(self.out, "\n{painted}");
             }
             for cut in &host.cuts {
                 self.cut(cut);
@@ -272,6 +283,15 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
     }
     for host in &answer.hosts {
         let _ = writeln!(out, "**{}**: {}\n", cell(&host.name), cell(&summary(host)));
+        for open in &host.not_compared {
+            let _ = writeln!(
+                out,
+                "- not compared: {} ({}): {}",
+                cell(&open.what),
+                cell(&place(open.span, sources)),
+                open.why
+            );
+        }
         if host.changes.is_empty() {
             continue;
         }

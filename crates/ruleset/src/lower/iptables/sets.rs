@@ -5,13 +5,15 @@
 
 use super::Lowerer;
 use super::rule::{RuleContext, negate};
-use crate::ir::{Product, Set, SetElement, SetId, TableId, Test};
+use crate::ir::{Product, Set, SetElement, SetId, TableId, Test, Uninterpreted};
 use crate::syntax::ipset::{self, Component, Entry, Part};
 use crate::syntax::iptables::{OptionUse, Save};
 use firewarden_diagnostic::{Diagnostic, Span};
 use firewarden_packet::{Cube, Field, InterfaceName, IntervalSet, Purity};
 use smallvec::SmallVec;
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 
 /// The most entries whose overlaps are cut away pair by pair.
 const MAX_PAIRWISE: usize = 2000;
@@ -104,6 +106,7 @@ impl<'a> Lowerer<'a, '_> {
         directions: &str,
         why: Unknown,
     ) {
+        self.declare_unknown(name);
         let span = context.table.save.span(option.value);
         let purity = match why {
             Unknown::Changing if self.sets.changed.contains(name) => Purity::Stateful,
@@ -132,6 +135,25 @@ impl<'a> Lowerer<'a, '_> {
     }
 
     /// Tests of which one holds for a member.
+    /// Keeps what is given of a set whose membership stays open, for those who compare rulesets.
+    fn declare_unknown(&mut self, name: &str) {
+        let Some(&(text, set)) = self.sets.known.get(name) else { return };
+        if self.out.uninterpreted.iter().any(|known| known.table.is_none() && *known.name == *name) {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        for entry in &set.entries {
+            format!("{entry:?}").hash(&mut hasher);
+        }
+        self.out.uninterpreted.push(Uninterpreted {
+            table: None,
+            kind: "ipset",
+            name: name.into(),
+            spans: vec![text.span(set.at)],
+            fingerprint: hasher.finish(),
+        });
+    }
+
     fn memberships(
         &mut self,
         context: &RuleContext<'_, '_>,

@@ -31,6 +31,7 @@ mod value;
 use crate::findings::Findings;
 use crate::ir::{
     BaseChain, Chain, ChainId, ChainType, Dialect, Family, Hook, Policy, Ruleset, Statement, Table, TableId,
+    Uninterpreted,
 };
 use crate::syntax::nft::ast;
 use firewarden_diagnostic::{Diagnostic, Span};
@@ -114,6 +115,14 @@ impl<'a> Lowerer<'a, '_> {
                 chains.insert(chain.name, ChainId(self.out.chains.len() as u32));
                 self.push_chain(id, chain.name, base, chain.span);
             }
+            let objects = table
+                .objects
+                .iter()
+                .filter_map(|((kind, name), span)| Some((objects::word(*kind)?, *name, *span)));
+            let flowtables = table.flowtables.iter().map(|(name, span)| ("flowtable", *name, *span));
+            self.out.uninterpreted.extend(objects.chain(flowtables).map(|(kind, name, span)| {
+                Uninterpreted { table: Some(id), kind, name: name.into(), spans: vec![span], fingerprint: 0 }
+            }));
             self.tables.push(TableInfo {
                 family,
                 syntax_family: table.family,

@@ -20,6 +20,20 @@ const TCP_STATES: &[&str] = &[
 ];
 const UDP_STATES: &[&str] = &["unreplied", "replied"];
 
+/// The word for a kind of object that has a say in where packets go; `None` for those that only count or label.
+pub(super) fn word(kind: ObjectKind) -> Option<&'static str> {
+    match kind {
+        ObjectKind::Counter | ObjectKind::Secmark => None,
+        ObjectKind::Quota => Some("quota"),
+        ObjectKind::Limit => Some("limit"),
+        ObjectKind::CtHelper => Some("ct helper"),
+        ObjectKind::CtTimeout => Some("ct timeout"),
+        ObjectKind::CtExpectation => Some("ct expectation"),
+        ObjectKind::Synproxy => Some("synproxy"),
+        ObjectKind::Tunnel => Some("tunnel"),
+    }
+}
+
 /// What is wrong with an object of a table, if something is.
 pub(super) fn check(object: &Object, family: Family) -> Option<Diagnostic> {
     let ObjectBody::Settings(settings) = &object.body else { return None };

@@ -11,7 +11,8 @@ use super::types::Type;
 use super::value::{Fail, Want, closest, each_element, interval, invalid};
 use super::{Lowerer, text};
 use crate::ir::{
-    Map, MapData, MapEntry, MapId, Product, Set, SetElement, SetId, Statement, TableId, Test, Value,
+    Map, MapData, MapEntry, MapId, Product, Set, SetElement, SetId, Statement, TableId, Test, Uninterpreted,
+    Value,
 };
 use crate::syntax::nft::ast::{
     self, Element, Expr, ExprKind, ObjectKind, SetKind, SetLiteral, SetType, StatementKind,
@@ -62,6 +63,18 @@ pub(super) struct Key {
     pub(super) has_choice: bool,
 }
 
+/// Where a set is declared, and where members are added to it or taken out of it.
+fn places(set: &SetState<'_>) -> Vec<Span> {
+    let mut places = vec![set.declaration.span];
+    for change in &set.elements {
+        let (ElementChange::Add(elements) | ElementChange::Delete(elements)) = change;
+        if let (Some(first), Some(last)) = (elements.first(), elements.last()) {
+            places.push(first.key.span.to(last.key.span));
+        }
+    }
+    places
+}
+
 impl<'a> Lowerer<'a, '_> {
     /// Lowers the named sets and maps of a table.
     pub(super) fn lower_sets(&mut self, index: usize, table: &TableState<'a>) {
@@ -73,6 +86,15 @@ impl<'a> Lowerer<'a, '_> {
         }
         for set in table.sets.iter() {
             let info = self.lower_named_set(index, set, changed.contains(set.declaration.name.text.as_ref()));
+            if matches!(info.content, Content::Unknown) {
+                self.out.uninterpreted.push(Uninterpreted {
+                    table: self.tables.get(index).map(|table| table.id),
+                    kind: if set.declaration.data.is_some() { "map" } else { "set" },
+                    name: set.declaration.name.text.as_ref().into(),
+                    spans: places(set),
+                    fingerprint: 0,
+                });
+            }
             if let Some(table) = self.tables.get_mut(index) {
                 table.sets.insert(&set.declaration.name.text, info);
             }

@@ -203,12 +203,7 @@ impl Lowerer<'_, '_> {
         })
     }
 
-    fn target(
-        &mut self,
-        table: usize,
-        target: &ChainTarget,
-        span: Span,
-    ) -> Result<crate::ir::ChainId, Fail> {
+    fn target(&mut self, table: usize, target: &ChainTarget, span: Span) -> Result<crate::ir::ChainId, Fail> {
         match target {
             ChainTarget::Named(name) => self.chain_named(table, name).ok_or(Fail::Unmodelled),
             ChainTarget::Anonymous(chain) => {
