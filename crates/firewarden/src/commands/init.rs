@@ -128,7 +128,7 @@ fn gather(options: &Init, files: &mut Files, color: Color) -> Result<Facts, Stop
         let file = files.open(path)?;
         facts.inventory = inventory::read(files.text(file)).map_err(|why| {
             Diagnostic::error("inventory", format!("`{}` isn't an inventory: {why}", files.name(file)))
-                .help("give an Ansible inventory in the INI or the YAML format; `ansible-inventory --list --yaml` makes one of any other")
+                .help("give an Ansible inventory in the INI or the YAML format; `ansible-inventory --list` makes one of any other")
         })?;
         facts.about.push(format!("the inventory {}", files.name(file)));
     }

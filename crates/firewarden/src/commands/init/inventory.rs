@@ -136,10 +136,21 @@ fn from_yaml(text: &str) -> Result<Inventory, String> {
     let root: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
     let Value::Object(groups) = root else { return Err("it isn't a map of groups".to_owned()) };
     let mut inventory = Inventory::default();
-    for (name, group) in &groups {
+    for (name, group) in groups.iter().filter(|(name, _)| *name != "_meta") {
         yaml_group(name, group, &mut inventory, 0)?;
     }
+    // `ansible-inventory --list` without `--yaml` has the variables of all hosts here.
+    if let Some(Value::Object(hosts)) = groups.get("_meta").and_then(|meta| meta.get("hostvars")) {
+        for (host, variables) in hosts {
+            inventory.hosts.insert(host.clone(), host_address(variables));
+        }
+    }
     Ok(inventory)
+}
+
+fn host_address(variables: &Value) -> Option<String> {
+    let said = ["ansible_host", "ansible_ssh_host"].iter().find_map(|key| variables.get(key));
+    said.and_then(Value::as_str).map(str::to_owned)
 }
 
 fn yaml_group(name: &str, group: &Value, inventory: &mut Inventory, depth: usize) -> Result<(), String> {
@@ -152,18 +163,36 @@ fn yaml_group(name: &str, group: &Value, inventory: &mut Inventory, depth: usize
     let Value::Object(group) = group else {
         return if group.is_null() { Ok(()) } else { Err(format!("the group `{name}` isn't a map")) };
     };
-    if let Some(Value::Object(hosts)) = group.get("hosts") {
-        for (host, variables) in hosts {
-            let said = ["ansible_host", "ansible_ssh_host"].iter().find_map(|key| variables.get(key));
-            let address = said.and_then(Value::as_str).map(str::to_owned);
-            inventory.host(host, address, name)?;
+    let unread =
+        |what: &str| Err(format!("`{what}` of the group `{name}` is neither a map nor a list of names"));
+    match group.get("hosts") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(hosts)) => {
+            for (host, variables) in hosts {
+                inventory.host(host, host_address(variables), name)?;
+            }
         }
+        Some(Value::Array(hosts)) => {
+            for host in hosts.iter().filter_map(Value::as_str) {
+                inventory.host(host, None, name)?;
+            }
+        }
+        Some(_) => return unread("hosts"),
     }
-    if let Some(Value::Object(children)) = group.get("children") {
-        for (child, inner) in children {
-            inventory.member(name, child.clone());
-            yaml_group(child, inner, inventory, depth + 1)?;
+    match group.get("children") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(children)) => {
+            for (child, inner) in children {
+                inventory.member(name, child.clone());
+                yaml_group(child, inner, inventory, depth + 1)?;
+            }
         }
+        Some(Value::Array(children)) => {
+            for child in children.iter().filter_map(Value::as_str) {
+                inventory.member(name, child.to_owned());
+            }
+        }
+        Some(_) => return unread("children"),
     }
     Ok(())
 }
@@ -268,6 +297,18 @@ all:
         let stack: Vec<&str> = ini.groups["stack"].iter().map(String::as_str).collect();
         assert_eq!(stack, ["db", "web"]);
         assert_eq!(ini.groups["web"].len(), 4);
+    }
+
+    #[test]
+    fn what_ansible_inventory_prints() {
+        let inventory = read(
+            "{\n  \"_meta\": { \"hostvars\": { \"db\": { \"ansible_host\": \"10.0.0.2\" } } },\n  \"all\": { \"children\": [\"ungrouped\", \"data\"] },\n  \"data\": { \"hosts\": [\"db\", \"spare\"] }\n}\n",
+        )
+        .unwrap();
+        assert_eq!(inventory.address("db"), "10.0.0.2".parse().ok());
+        assert_eq!(inventory.groups.keys().collect::<Vec<_>>(), ["data"]);
+        assert_eq!(inventory.groups["data"].len(), 2);
+        assert!(read("data:\n  hosts: 7\n").unwrap_err().contains("neither a map nor a list"));
     }
 
     #[test]
