@@ -55,7 +55,9 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let mut document = String::from(HEAD);
     let mut failures = Vec::new();
-    for part in [stats::run, lines::run, dumps::run, translate::run, semantics::run, goldens::run, changes::run] {
+    for part in
+        [stats::run, lines::run, dumps::run, translate::run, semantics::run, goldens::run, changes::run]
+    {
         let section = part(&folder);
         let _ = write!(document, "\n{}", section.text);
         failures.extend(section.failures);

@@ -345,7 +345,8 @@ impl<'r> Engine<'r> {
         loop {
             let rules = self.rules(frame.chain);
             let count = rules.len() as u32;
-            let found = self.next_match(frame.chain, rules, walk.flow, frame.next, walk.budget, walk.focus)?;
+            let found =
+                self.next_match(frame.chain, rules, walk.flow, frame.next, walk.budget, walk.focus)?;
             let to = found.unwrap_or(count);
             if to > frame.next {
                 let state = walk.past.len();

@@ -87,7 +87,13 @@ fn ruleset(text: &str) -> Ruleset {
         dormant: false,
         span: Span::default(),
     };
-    Ruleset { tables: vec![table], chains: vec![chain], sets: Vec::new(), maps: Vec::new(), uninterpreted: Vec::new() }
+    Ruleset {
+        tables: vec![table],
+        chains: vec![chain],
+        sets: Vec::new(),
+        maps: Vec::new(),
+        uninterpreted: Vec::new(),
+    }
 }
 
 /// All, some or none of a box: peeled until both answers were seen.

@@ -18,7 +18,8 @@ pub fn load(generated: &Generated, atoms: &mut AtomTable) -> Result<Ruleset, Vec
     let (ruleset, diagnostics) = match generated.syntax {
         Syntax::Nft => {
             let (script, mut diagnostics) = nft::text::parse(file, &text, &mut nft::text::NoIncludes);
-            let (ruleset, more) = lower::nft::lower(vec![script], &lower::nft::LowerOptions::default(), atoms);
+            let (ruleset, more) =
+                lower::nft::lower(vec![script], &lower::nft::LowerOptions::default(), atoms);
             diagnostics.extend(more);
             (ruleset, diagnostics)
         }

@@ -2,7 +2,8 @@
 
 use crate::address::Family;
 use crate::check::{
-    Disagreement, Ending, Happening, Model, Replay, Trip, deaf_port, ending_text, path_of, single_host_stack, steps,
+    Disagreement, Ending, Happening, Model, Replay, Trip, deaf_port, ending_text, path_of, single_host_stack,
+    steps,
 };
 use crate::stack::StackFile;
 use firewarden_diagnostic::{SourceMap, Step};
@@ -117,7 +118,9 @@ pub fn trace_stack(
         packet: text::format(packet, atoms),
         rewritten: rewritten(packet, &trip.last, atoms),
         outcome: match (trip.ending, unheard(hosts, &trip)) {
-            (ending, Some(port)) => format!("{}, where nothing listens on {port}", ending_text(ending, &name)),
+            (ending, Some(port)) => {
+                format!("{}, where nothing listens on {port}", ending_text(ending, &name))
+            }
             (ending, None) => ending_text(ending, &name),
         },
         accepted: matches!(trip.ending, Ending::Delivered(_) | Ending::Left),

@@ -60,7 +60,8 @@ pub fn load(text: &str, language: Language, path: &Path, atoms: &mut AtomTable) 
                 _ => nft::text::parse(file, text, &mut Neighbours::new(path)),
             };
             loaded.diagnostics = found;
-            let (ruleset, found) = lower::nft::lower(vec![script], &lower::nft::LowerOptions::default(), atoms);
+            let (ruleset, found) =
+                lower::nft::lower(vec![script], &lower::nft::LowerOptions::default(), atoms);
             loaded.ruleset = ruleset;
             loaded.diagnostics.extend(found);
         }

@@ -22,9 +22,9 @@ mod senders;
 mod special;
 
 pub use conflict::conflicts;
+pub(crate) use parse::{RESERVED, parse_peer, parse_service};
 pub use parse::{is_name, parse_intent};
 pub(crate) use protocols::protocol_name;
-pub(crate) use parse::{RESERVED, parse_peer, parse_service};
 pub(crate) use questions::service_boxes;
 pub use questions::{Claim, Origin, Question, Target, questions};
 pub use resolve::{Addresses, Endpoint, Names, Resolved, resolve};

@@ -11,7 +11,11 @@ const MARK_MAX: u64 = u32::MAX as u64;
 
 /// `(field & keep) ^ flip`.
 fn mix(field: Field, keep: u128, flip: u128) -> Value {
-    if keep == 0 { Value::Const(flip) } else { Value::Mix { terms: Box::new([(field, keep)]), xor: Box::new(flip) } }
+    if keep == 0 {
+        Value::Const(flip)
+    } else {
+        Value::Mix { terms: Box::new([(field, keep)]), xor: Box::new(flip) }
+    }
 }
 
 /// The mask and value of the `set-xmark` that a mark option stands for.
@@ -61,7 +65,8 @@ impl Lowerer<'_, '_> {
                         .into_iter()
                         .filter(|(_, mask)| *mask != 0)
                         .collect();
-                    context.push(Statement::Assign { field: to, value: Value::Mix { terms, xor: Box::new(0) } });
+                    context
+                        .push(Statement::Assign { field: to, value: Value::Mix { terms, xor: Box::new(0) } });
                 }
                 "nfmask" | "ctmask" | "mask" => {}
                 name => {
