@@ -107,12 +107,14 @@ pub struct Focus<'f> {
     pub only_by: Option<ChainId>,
     /// Rules that count as not there.
     pub without: &'f BTreeSet<RuleRef>,
+    /// Only what becomes of the followed packet is asked. The region says nothing afterwards; costs least.
+    pub packet_only: bool,
 }
 
 impl Default for Focus<'_> {
     fn default() -> Self {
         static NONE: BTreeSet<RuleRef> = BTreeSet::new();
-        Focus { watch: None, only_by: None, without: &NONE }
+        Focus { watch: None, only_by: None, without: &NONE, packet_only: false }
     }
 }
 
@@ -324,7 +326,7 @@ impl<'r> Engine<'r> {
             met: false,
         };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        if !(walk.met && focus.only_by.is_some()) {
+        if !focus.packet_only && !(walk.met && focus.only_by.is_some()) {
             self.cut_skipped(&mut walk, &end, detail, focus.only_by == Some(id))?;
         }
         steps.append(&mut walk.steps);

@@ -1,6 +1,6 @@
 //! Addresses, prefixes and ranges as people write them.
 
-use firewarden_packet::IntervalSet;
+use firewarden_packet::{Dim, Field, IntervalSet, PacketBox};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,6 +11,17 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// All packets of a family (2 or 10): addresses of IPv4 have 32 bits.
+pub(crate) fn packets_of(nfproto: u128) -> PacketBox {
+    let mut packets = PacketBox::all().with_value(Field::NFPROTO, nfproto);
+    if nfproto == 2 {
+        for field in [Field::SADDR, Field::DADDR, Field::CT_ORIGINAL_SADDR, Field::CT_ORIGINAL_DADDR] {
+            packets.set(field, Dim::Range(0, u128::from(u32::MAX)));
+        }
+    }
+    packets
 }
 
 impl Family {

@@ -52,10 +52,21 @@ pub fn trace(
     atoms: &AtomTable,
     sources: &SourceMap,
 ) -> Result<Traced, Box<Disagreement>> {
+    trace_by(&Engine::new(&host.ruleset), host, packet, atoms, sources)
+}
+
+/// As [`trace`], by an engine that is at hand.
+pub(crate) fn trace_by(
+    engine: &Engine<'_>,
+    host: &Host,
+    packet: &Point,
+    atoms: &AtomTable,
+    sources: &SourceMap,
+) -> Result<Traced, Box<Disagreement>> {
     let mut tracer = Tracer {
         host,
         atoms,
-        engine: Engine::new(&host.ruleset),
+        engine,
         walk: Walk::new(packet.clone()),
         flow: Some(Flow::new(PacketBox::all(), packet.clone(), atoms)),
         happenings: Vec::new(),
@@ -217,7 +228,7 @@ fn given(region: &PacketBox, packet: &Point, atoms: &AtomTable) -> Vec<String> {
 struct Tracer<'t> {
     host: &'t Host,
     atoms: &'t AtomTable,
-    engine: Engine<'t>,
+    engine: &'t Engine<'t>,
     walk: Walk,
     /// `None` when the engine's budget ended.
     flow: Option<Flow<'t>>,

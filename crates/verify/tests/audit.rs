@@ -18,7 +18,7 @@ fn subject(world: &World) -> Subject<'_> {
 }
 
 fn ask(world: &World) -> Audit {
-    audit(subject(world), AuditOptions::default())
+    audit(subject(world), AuditOptions::default()).unwrap()
 }
 
 /// The findings of a check that count, as `line: message`.
@@ -308,7 +308,8 @@ fn a_baseline_survives_moved_lines() {
         "tcp dport 3306 accept",
         "tcp dport 5432 accept",
     ]));
-    let answer = audit(Subject { baseline: Some(&baseline), ..subject(&after) }, AuditOptions::default());
+    let answer =
+        audit(Subject { baseline: Some(&baseline), ..subject(&after) }, AuditOptions::default()).unwrap();
     assert!(lines(&after, &answer, "open-management").is_empty());
     assert_eq!(lines(&after, &answer, "open-database"), [7], "only the new rule counts");
 }
@@ -316,7 +317,8 @@ fn a_baseline_survives_moved_lines() {
 #[test]
 fn budgets_are_told() {
     let world = World::bare(&input(&["ip saddr 10.0.0.0/8 drop", "ip saddr 10.0.0.0/9 accept"]));
-    let answer = audit(subject(&world), AuditOptions { steps_for_rule: 1, ..AuditOptions::default() });
+    let answer =
+        audit(subject(&world), AuditOptions { steps_for_rule: 1, ..AuditOptions::default() }).unwrap();
     let open: Vec<_> =
         answer.results.iter().filter(|result| result.verdict == Verdict::Undetermined).collect();
     assert_eq!(open.len(), 1);

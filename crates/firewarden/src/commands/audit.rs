@@ -4,10 +4,12 @@ use super::Stopped;
 use super::check::today;
 use super::hosts::{self, Loaded};
 use crate::cli::Audit;
+use crate::internal_error;
 use crate::load;
 use crate::output::{self, Color};
 use crate::progress::Progress;
-use firewarden_diagnostic::{About, Diagnostic, Report};
+use firewarden_diagnostic::{About, Diagnostic, Report, SourceMap};
+use firewarden_verify::Disagreement;
 use firewarden_verify::audit::{AuditOptions, Baseline, Subject, audit, read_baseline, write_baseline};
 use firewarden_verify::exposed::one_family;
 use std::path::Path;
@@ -20,17 +22,33 @@ pub fn run(options: &Audit, color: Color) -> Result<ExitCode, Stopped> {
     report.about = About::Checks;
     let sources = match examine(options, &mut report) {
         Ok(sources) => sources,
-        Err(stopped) => {
+        Err(Failure::Input(stopped)) => {
             report.diagnostics = stopped.diagnostics;
             stopped.sources
+        }
+        Err(Failure::Internal(disagreement)) => {
+            internal_error::complain(&disagreement.to_string());
+            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
         }
     };
     output::print(&output::render(&report, &sources, options.format, color.style()))?;
     Ok(ExitCode::from(report.exit_code()))
 }
 
+/// Why there is no answer.
+enum Failure {
+    Input(Stopped),
+    Internal(Box<Disagreement>),
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Failure {
+        Failure::Input(stopped)
+    }
+}
+
 /// Fills the report; gives the texts that it speaks of.
-fn examine(options: &Audit, report: &mut Report) -> Result<firewarden_diagnostic::SourceMap, Stopped> {
+fn examine(options: &Audit, report: &mut Report) -> Result<SourceMap, Failure> {
     let Loaded { mut files, atoms, stack, mut hosts, .. } = hosts::load(&options.input)?;
     if let (Some(name), Some(_)) = (&options.input.host, &stack) {
         let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
@@ -40,7 +58,7 @@ fn examine(options: &Audit, report: &mut Report) -> Result<firewarden_diagnostic
         hosts.retain(|host| host.name == *name);
     }
     if load::has_errors(&files.diagnostics) {
-        return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources });
+        return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources }.into());
     }
     let baseline = match &options.baseline {
         Some(path) => Some(known(path, &mut files)?),
@@ -60,13 +78,15 @@ fn examine(options: &Audit, report: &mut Report) -> Result<firewarden_diagnostic
         today: today.as_deref(),
         baseline: baseline.as_ref(),
     };
-    let answer = audit(subject, limits);
+    let answer = audit(subject, limits).map_err(Failure::Internal)?;
     drop(progress);
     if let Some(path) = &options.write_baseline {
-        std::fs::write(path, write_baseline(&answer.found)).map_err(|error| {
-            Diagnostic::error("unwritable", format!("cannot write `{}`: {error}", path.display()))
-                .help("give a file that you may write to")
-        })?;
+        std::fs::write(path, write_baseline(&answer.found))
+            .map_err(|error| {
+                Diagnostic::error("unwritable", format!("cannot write `{}`: {error}", path.display()))
+                    .help("give a file that you may write to")
+            })
+            .map_err(Stopped::from)?;
     }
     report.results = answer.results;
     report.remarks = answer.summary;

@@ -1,10 +1,11 @@
 //! What base chains do beside their rules: established connections, loopback, invalid packets, the end of the chain.
 
 use super::Context;
+use super::bases::{packets, sees};
 use super::checks;
 use super::open::Open;
 use super::rules::{Ledger, Standing, unconditional};
-use super::space::{Space, packets, sees};
+use super::space::Space;
 use super::summary::Tally;
 use super::words::{Effect, chain_text, effect_of, hook_word, interface};
 use crate::exposed::Way;
@@ -31,8 +32,8 @@ enum Answer {
 
 struct Defaults<'c, 'a, 'f> {
     context: &'c mut Context<'a, 'f>,
-    engine: Engine<'a>,
-    space: Space<'a>,
+    engine: &'a Engine<'a>,
+    space: &'a Space<'a>,
     ledger: &'c Ledger,
     open: &'c Open,
     tally: &'c mut Tally,
@@ -40,8 +41,7 @@ struct Defaults<'c, 'a, 'f> {
 
 /// Looks at the defaults of a host.
 pub fn examine(context: &mut Context<'_, '_>, ledger: &Ledger, open: &Open, tally: &mut Tally) {
-    let ruleset = &context.host.ruleset;
-    let (engine, space) = (Engine::new(ruleset), Space::new(ruleset));
+    let (engine, space) = (context.engine, context.space);
     let mut defaults = Defaults { context, engine, space, ledger, open, tally };
     defaults.established();
     defaults.loopback();

@@ -7,6 +7,8 @@
 //! (`defaults`). What the representation doesn't hold, such as how a file is loaded, is read from the text (`lint`).
 //! Everything found is a [`Found`], which `settle` may take for excused: by a comment, the stack file or a baseline.
 
+mod bases;
+mod boxes;
 mod checks;
 mod defaults;
 mod lint;
@@ -19,16 +21,19 @@ mod space;
 mod summary;
 mod words;
 
+pub use bases::packets;
 pub use checks::{ALL as CHECKS, Check};
 pub use reach::{Deciders, Life, Met, Prober};
 pub use removal::Removal;
 pub use rules::{Ledger, Standing};
 pub use settle::{Baseline, read_baseline, write_baseline};
-pub use space::{Space, packets};
+pub use space::Space;
 pub use words::Effect;
 
+use crate::check::Disagreement;
 use crate::stack::StackFile;
 use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, SourceMap};
+use firewarden_engine::Engine;
 use firewarden_network::Host;
 use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{ChainId, RuleRef};
@@ -125,14 +130,18 @@ pub struct Audit {
 }
 
 /// Audits hosts. The time is bounded by the options.
-pub fn audit(subject: Subject<'_>, options: AuditOptions) -> Audit {
+///
+/// # Errors
+/// [`Disagreement`] where the interpreter doesn't confirm the packet of a finding.
+pub fn audit(subject: Subject<'_>, options: AuditOptions) -> Result<Audit, Box<Disagreement>> {
     let mut found = Vec::new();
     let mut tally = summary::Tally::default();
     for host in subject.hosts {
         let mut own = Vec::new();
-        let mut context = Context { host, subject, found: &mut own };
+        let (engine, space) = (Engine::new(&host.ruleset), Space::new(&host.ruleset));
+        let mut context = Context { host, engine: &engine, space: &space, subject, found: &mut own };
         let ledger = rules::examine(&mut context, options, &mut tally);
-        let open = open::examine(&mut context, &mut tally);
+        let open = open::examine(&mut context, &mut tally)?;
         defaults::examine(&mut context, &ledger, &open, &mut tally);
         lint::examine(&mut context);
         for entry in &mut own {
@@ -143,12 +152,15 @@ pub fn audit(subject: Subject<'_>, options: AuditOptions) -> Audit {
     settle::settle(&subject, &mut found);
     let results = summary::results(&found, &tally, subject.sources);
     let summary = summary::sentences(&found, &tally);
-    Audit { results, summary, found }
+    Ok(Audit { results, summary, found })
 }
 
 /// One host under audit.
 struct Context<'a, 'f> {
     host: &'a Host,
+    /// Answers for its ruleset; made once, since its indexes take as long as many questions.
+    engine: &'a Engine<'a>,
+    space: &'a Space<'a>,
     subject: Subject<'a>,
     found: &'f mut Vec<Found>,
 }

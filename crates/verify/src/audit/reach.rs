@@ -132,19 +132,12 @@ impl<'a> Prober<'a> {
     fn search(&self, at: RuleRef, rule: &Rule, without: &BTreeSet<RuleRef>, budget: &mut u64) -> Life {
         let Some(ways) = self.space.ways(at.chain) else { return Life::Dead(Deciders::new()) };
         let mut deciders = Deciders::new();
-        let mut asked = Vec::new();
-        for way in &ways.known {
-            let Some((hook, families)) = self.space.base(way.base) else { continue };
-            for &nfproto in families {
-                asked.push((way.clone(), hook, self.space.boxes(way, rule, nfproto)));
-            }
-        }
-        let mut regions = 0;
-        if ways.more {
+        let roots: Vec<Way>;
+        let ways = if ways.more {
             // Each way that is known has its chance of a packet; the proof then takes all packets of the rule itself.
-            for (way, hook, boxes) in &asked {
-                for part in boxes.iter().take(4) {
-                    match self.piece(at, rule, way, *hook, part, without, &mut deciders, budget) {
+            for (way, hook, nfproto) in self.asked(&ways.known) {
+                for part in self.space.boxes(way, rule, nfproto).iter().take(4) {
+                    match self.piece(at, rule, way, hook, part, without, &mut deciders, budget) {
                         Some(Piece::Met(met)) => return Life::Live(met),
                         Some(Piece::Passed(_)) => {}
                         None => return Life::Unknown,
@@ -152,23 +145,21 @@ impl<'a> Prober<'a> {
                 }
             }
             deciders.clear();
-            asked.clear();
-            for base in self.space.roots(at.chain) {
-                let way = Way { base, calls: Vec::new() };
-                let Some((hook, families)) = self.space.base(base) else { continue };
-                for &nfproto in families {
-                    asked.push((way.clone(), hook, self.space.boxes(&way, rule, nfproto)));
-                }
-            }
-        }
-        for (way, hook, boxes) in asked {
-            let mut peeler = Peeler::new(boxes);
+            let root = |base| Way { base, calls: Vec::new() };
+            roots = self.space.roots(at.chain).into_iter().map(root).collect();
+            &roots
+        } else {
+            &ways.known
+        };
+        let mut regions = 0;
+        for (way, hook, nfproto) in self.asked(ways) {
+            let mut peeler = Peeler::new(self.space.boxes(way, rule, nfproto));
             while let Some(part) = peeler.piece() {
                 regions += 1;
                 if regions > self.options.regions {
                     return Life::Unknown;
                 }
-                match self.piece(at, rule, &way, hook, part, without, &mut deciders, budget) {
+                match self.piece(at, rule, way, hook, part, without, &mut deciders, budget) {
                     Some(Piece::Met(met)) => return Life::Live(met),
                     Some(Piece::Passed(region)) => peeler.cut(&region, self.atoms),
                     None => return Life::Unknown,
@@ -176,6 +167,13 @@ impl<'a> Prober<'a> {
             }
         }
         Life::Dead(deciders)
+    }
+
+    /// Each way with its hook, once for each family that comes there.
+    fn asked<'w>(&'w self, ways: &'w [Way]) -> impl Iterator<Item = (&'w Way, Hook, u128)> {
+        ways.iter()
+            .filter_map(|way| Some((way, self.space.base(way.base)?)))
+            .flat_map(|(way, (hook, families))| families.iter().map(move |&nfproto| (way, hook, nfproto)))
     }
 
     /// Follows one packet of a piece. `None` where the budget ended.
@@ -193,7 +191,7 @@ impl<'a> Prober<'a> {
     ) -> Option<Piece> {
         let point = self.space.aim(part, way, rule);
         let mut flow = Flow::new(part.clone(), point, self.atoms);
-        let focus = Focus { watch: Some(at), only_by: Some(way.base), without };
+        let focus = Focus { watch: Some(at), only_by: Some(way.base), without, packet_only: false };
         let decision =
             self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Fate, budget, &focus).ok()?;
         if decision.met {

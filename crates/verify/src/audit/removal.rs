@@ -43,15 +43,13 @@ impl Prober<'_> {
         gone: &mut BTreeSet<RuleRef>,
         budget: &mut u64,
     ) -> Option<Removal> {
-        let mut instead = BTreeSet::new();
         // The packets at hand settle it for almost every rule that matters.
         for met in probes {
-            let here = single(&met.packet);
-            if self.alike(at, met.hook, &here, met.packet.clone(), gone, &mut instead, budget)?.is_none() {
+            if self.differs(at, met, gone, budget)? {
                 return Some(Removal::Matters);
             }
         }
-        instead.clear();
+        let mut instead = BTreeSet::new();
         let ways = self.space.ways(at.chain)?;
         let roots;
         let ways = match ways.more {
@@ -83,6 +81,35 @@ impl Prober<'_> {
             }
         }
         Some(Removal::ChangesNothing(instead))
+    }
+
+    /// Whether one packet fares differently; `None` where the budget ended.
+    fn differs(
+        &self,
+        at: RuleRef,
+        met: &Met,
+        gone: &mut BTreeSet<RuleRef>,
+        budget: &mut u64,
+    ) -> Option<bool> {
+        let mut run = |without: &BTreeSet<RuleRef>| {
+            let mut flow = Flow::new(PacketBox::all(), met.packet.clone(), self.atoms);
+            let focus = Focus { without, packet_only: true, ..Focus::default() };
+            let decided =
+                self.engine.run_hook_about(met.hook, &mut flow, self.host, Detail::Verdict, budget, &focus);
+            decided.ok().map(|decision| (decision.fate, flow))
+        };
+        let left = run(gone);
+        gone.extend(self.space.unit(at));
+        let right = run(gone);
+        for rule in self.space.unit(at) {
+            gone.remove(&rule);
+        }
+        let ((left_fate, left), (right_fate, right)) = (left?, right?);
+        let rewritten = || {
+            let differs = |&field: &Field| left.now().get(field) != right.now().get(field);
+            self.space.rewrites(met.hook) && Field::ALL_FIXED.iter().any(differs)
+        };
+        Some(left_fate != right_fate || left_fate == Fate::Accepted && rewritten())
     }
 
     /// The region around a point in which both do the same, `Some(None)` where they differ; `None` where the budget
@@ -140,16 +167,4 @@ impl Prober<'_> {
         let region = left.region().intersect(right.region()).unwrap_or_default();
         Some(Some(region))
     }
-}
-
-/// The box of one packet, as far as its fixed fields and atoms tell it apart.
-fn single(packet: &Point) -> PacketBox {
-    let mut region = PacketBox::all();
-    for &field in Field::ALL_FIXED {
-        region = region.with_value(field, packet.get(field));
-    }
-    for (field, value) in packet.dynamic() {
-        region = region.with_value(field, value);
-    }
-    region
 }

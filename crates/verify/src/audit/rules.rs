@@ -9,7 +9,6 @@ use super::words::{Effect, chain_text, count, effect_of, is_policy, rule_text, s
 use super::{AuditOptions, Context};
 use crate::manager_of;
 use firewarden_diagnostic::{Diagnostic, Severity};
-use firewarden_engine::Engine;
 use firewarden_ruleset::ir::{
     ChainId, MapId, Nat, NatAddress, Neutral, Rule, RuleRef, Ruleset, SetId, Statement, Test, Value, Verdict,
 };
@@ -48,9 +47,8 @@ pub struct Ledger {
 /// Looks at all rules of a host.
 pub fn examine(context: &mut Context<'_, '_>, options: AuditOptions, tally: &mut Tally) -> Ledger {
     let host = context.host;
-    let engine = Engine::new(&host.ruleset);
-    let space = Space::new(&host.ruleset);
-    let mut prober = Prober::new(host, &engine, &space, context.subject.atoms, options);
+    let space = context.space;
+    let mut prober = Prober::new(host, context.engine, space, context.subject.atoms, options);
     let ledger = Ledger::of(&mut prober);
     for (&at, standing) in &ledger.rules {
         tally.count(standing);
@@ -64,9 +62,9 @@ pub fn examine(context: &mut Context<'_, '_>, options: AuditOptions, tally: &mut
         }
     }
     redundant(context, &ledger);
-    unused_chains(context, &space);
+    unused_chains(context, space);
     unused_sets(context);
-    tally.unseen += unseen(&host.ruleset, &space, &ledger);
+    tally.unseen += unseen(&host.ruleset, space, &ledger);
     ledger
 }
 

@@ -2,6 +2,7 @@
 
 use super::changed::{Questions, Way, limited};
 use super::cross::{Crossed, Crossing, Direction, Ending};
+use crate::address::packets_of;
 use firewarden_engine::{Detail, Flow, Origin, OutOfBudget, Step, StepKind};
 use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, InterfaceName, PacketBox, Point, ct_state};
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset};
@@ -143,12 +144,7 @@ impl Comparison<'_> {
 
     /// The packets that there can be.
     fn universe(&self, way: Way, nfproto: u128) -> Vec<PacketBox> {
-        let mut packets = PacketBox::all().with_value(Field::NFPROTO, nfproto);
-        if nfproto == 2 {
-            for field in [Field::SADDR, Field::DADDR, Field::CT_ORIGINAL_SADDR, Field::CT_ORIGINAL_DADDR] {
-                packets.set(field, Dim::Range(0, u128::from(u32::MAX)));
-            }
-        }
+        let mut packets = packets_of(nfproto);
         match way {
             Way::Arriving => packets.set(Field::IIFNAME, Dim::Range(1, u128::MAX)),
             Way::Leaving => {

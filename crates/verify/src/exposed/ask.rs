@@ -141,6 +141,11 @@ impl Asker<'_> {
 
     /// Every new packet that comes in by an interface other than the loopback.
     pub(crate) fn question(&self) -> Vec<PacketBox> {
+        self.question_by(&self.interfaces())
+    }
+
+    /// The same for packets that come in by some interfaces.
+    pub(crate) fn question_by(&self, interfaces: &[Dim]) -> Vec<PacketBox> {
         let mut boxes = self.kind.boxes(self.nfproto);
         let within = |boxes: &[PacketBox], field: Field, set: &IntervalSet| -> Vec<PacketBox> {
             let part = |region: &PacketBox, &(low, high): &(u128, u128)| {
@@ -157,7 +162,6 @@ impl Asker<'_> {
             (true, Way::Forward) => sources.subtract(&own),
         };
         boxes = within(&boxes, Field::DADDR, &destinations);
-        let interfaces = self.interfaces();
         let by = |region: &PacketBox| -> Vec<PacketBox> {
             interfaces.iter().map(|side| region.clone().with(Field::IIFNAME, *side)).collect()
         };
@@ -166,7 +170,7 @@ impl Asker<'_> {
 
     /// All names of interfaces but the loopback's, cut where rules tell them apart, so that the answer is one for each
     /// interface; not cut where there are too many.
-    fn interfaces(&self) -> Vec<Dim> {
+    pub(crate) fn interfaces(&self) -> Vec<Dim> {
         let loopback = InterfaceName::new("lo").unwrap_or(InterfaceName::NONE).0;
         let mut cuts = BTreeSet::from([1, loopback, loopback + 1]);
         let rules = self.host.ruleset.chains.iter().flat_map(|chain| &chain.rules);

@@ -1,356 +1,23 @@
-//! What stands open to the internet: management ports, databases, everything; by one family only; past the input chain.
-//!
-//! Asked port by port with the machinery of [`crate::exposed`]: new packets from public addresses that come in by an
-//! interface which may lead to the internet. A rule opens a port where it lets in a sixteenth of all public addresses.
+//! Findings about what stands open, each with a packet that gets in.
 
-use super::checks::{self, Check};
-use super::summary::Tally;
-use super::words::{self, Effect, count, effect_of, interface, is_policy, span_of};
-use super::{Context, Found};
-use crate::exposed::ask::{self, Asker, Exposure, senders};
+use super::super::checks::{self, Check};
+use super::super::summary::Tally;
+use super::super::words::{self, count, interface, is_policy, span_of};
+use super::super::{Context, Found};
+use super::outside::{Outside, from_outside, private};
+use super::{Open, UNUSUAL};
+use crate::check::Disagreement;
+use crate::exposed::ask::{self, Asker, Exposure};
 use crate::exposed::{ExposedOptions, Kind, Way};
 use crate::manager_of;
+use crate::trace::trace_by;
 use firewarden_diagnostic::{Diagnostic, Severity, Witness};
-use firewarden_engine::Engine;
-use firewarden_network::Host;
-use firewarden_packet::{Dim, Field, InterfaceName, IntervalSet, PacketBox, Point};
-use firewarden_ruleset::ir::{
-    ChainType, Dialect, Hook, NatAddress, NatDirection, Rule, RuleRef, Ruleset, Statement, Test,
-};
+use firewarden_packet::{Field, Point};
+use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset, Statement, Test};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Ports that machines are managed by.
-const MANAGEMENT: [(Kind, u128); 13] = [
-    (Kind::Tcp, 22),
-    (Kind::Tcp, 23),
-    (Kind::Udp, 161),
-    (Kind::Tcp, 445),
-    (Kind::Udp, 623),
-    (Kind::Tcp, 2375),
-    (Kind::Tcp, 3389),
-    (Kind::Tcp, 5900),
-    (Kind::Tcp, 5985),
-    (Kind::Tcp, 6443),
-    (Kind::Tcp, 8006),
-    (Kind::Tcp, 10_000),
-    (Kind::Tcp, 10_250),
-];
-
-/// Ports of databases, caches and queues.
-const DATABASES: [(Kind, u128); 15] = [
-    (Kind::Tcp, 1433),
-    (Kind::Tcp, 1521),
-    (Kind::Tcp, 2379),
-    (Kind::Tcp, 3306),
-    (Kind::Tcp, 5432),
-    (Kind::Tcp, 5672),
-    (Kind::Tcp, 5984),
-    (Kind::Tcp, 6379),
-    (Kind::Tcp, 8086),
-    (Kind::Tcp, 9042),
-    (Kind::Tcp, 9092),
-    (Kind::Tcp, 9200),
-    (Kind::Tcp, 11_211),
-    (Kind::Udp, 11_211),
-    (Kind::Tcp, 27_017),
-];
-
-/// Ports that nobody opens on purpose: where one of them is open, everything is.
-const UNUSUAL: [u128; 3] = [4, 21_845, 47_001];
-
-/// The most ports named by rules that are asked about beside those above.
-const MOST_PORTS: usize = 48;
 
 /// The most places shown for one finding.
 const MOST_SHOWN: usize = 6;
-
-/// Beginnings of names of interfaces that don't lead to the internet.
-const INSIDE: [&str; 18] = [
-    "lo",
-    "docker",
-    "br-",
-    "virbr",
-    "veth",
-    "cni",
-    "cali",
-    "flannel",
-    "kube",
-    "tun",
-    "tap",
-    "wg",
-    "lan",
-    "int",
-    "vmbr",
-    "lxc",
-    "podman",
-    "tailscale",
-];
-
-/// What stands open.
-#[derive(Debug, Default)]
-pub struct Open {
-    /// Ways and families on which whatever nobody named is let in.
-    pub general: BTreeSet<(Way, u128)>,
-    /// Families that nothing is known about: only the other one's listing was given.
-    pub unlisted: BTreeSet<u128>,
-    /// For each way, family, protocol and port that is open: what lets it in.
-    ports: BTreeMap<(Way, u128, Kind, u128), Vec<Exposure>>,
-}
-
-/// Where packets of the internet may come in.
-struct Outside {
-    /// By these interfaces; `None` where all but some are taken for it.
-    only: Option<Vec<u128>>,
-    /// How that is known.
-    assumption: Option<String>,
-    /// Nothing was guessed.
-    certain: bool,
-}
-
-/// Looks at what is open on a host.
-pub fn examine(context: &mut Context<'_, '_>, tally: &mut Tally) -> Open {
-    let host = context.host;
-    let outside = Outside::of(host);
-    let open = ask_all(context, &outside, tally);
-    let mut reporter = Reporter { context, outside: &outside, open: &open };
-    reporter.general();
-    reporter.sensitive(&checks::OPEN_MANAGEMENT, &MANAGEMENT, Severity::Warning);
-    reporter.sensitive(&checks::OPEN_DATABASE, &DATABASES, Severity::Error);
-    reporter.families();
-    reporter.past_input();
-    reporter.spoofed(tally);
-    open
-}
-
-impl Outside {
-    fn of(host: &Host) -> Outside {
-        let uplinks: Vec<u128> =
-            host.interfaces.iter().filter(|own| own.uplink).map(|own| own.name.0).collect();
-        if !uplinks.is_empty() {
-            return Outside { only: Some(uplinks), assumption: None, certain: true };
-        }
-        let masquerading = masqueraded(&host.ruleset);
-        if !masquerading.is_empty() {
-            let names: Vec<String> =
-                masquerading.iter().map(|&name| format!("`{}`", InterfaceName(name))).collect();
-            let assumption =
-                format!("{} leads to the internet, since addresses are masqueraded there", names.join(", "));
-            return Outside { only: Some(masquerading), assumption: Some(assumption), certain: true };
-        }
-        Outside { only: None, assumption: None, certain: false }
-    }
-
-    /// Whether packets that come in by these interfaces may come from the internet.
-    fn may_be(&self, interfaces: &Dim) -> bool {
-        if let Some(only) = &self.only {
-            return only.iter().any(|&name| interfaces.contains(name));
-        }
-        match interfaces {
-            Dim::Range(low, high) if low == high => !inside(&InterfaceName(*low).to_string()),
-            // Everything between the names that rules tell apart, or all names with a beginning.
-            Dim::Range(low, high) => !INSIDE.iter().any(|prefix| {
-                InterfaceName::prefix(prefix).is_ok_and(|(from, to)| from <= *low && *high <= to)
-            }),
-            Dim::Bits(_) => true,
-        }
-    }
-}
-
-fn inside(name: &str) -> bool {
-    INSIDE.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// The interfaces by which source addresses are translated as packets leave, where rules name them.
-fn masqueraded(ruleset: &Ruleset) -> Vec<u128> {
-    let mut names = BTreeSet::new();
-    for rule in ruleset.chains.iter().flat_map(|chain| &chain.rules) {
-        let source = rule.statements.iter().any(|statement| match statement {
-            Statement::Nat(nat) => {
-                nat.direction == NatDirection::Source
-                    && matches!(nat.address, NatAddress::OfOutputInterface | NatAddress::To(_))
-            }
-            _ => false,
-        });
-        if !source {
-            continue;
-        }
-        for statement in &rule.statements {
-            if let Statement::Test(Test::Range { field: Field::OIFNAME, set }) = statement {
-                names.extend(set.ranges().iter().filter(|(low, high)| low == high).map(|(low, _)| *low));
-            }
-        }
-    }
-    names.into_iter().filter(|&name| !inside(&InterfaceName(name).to_string())).collect()
-}
-
-/// Addresses that are routed on the internet, documentation included: it is what examples are written with.
-fn public(nfproto: u128) -> IntervalSet {
-    if nfproto == 10 {
-        return IntervalSet::range(0x2 << 124, (0x4 << 124) - 1);
-    }
-    senders(2).subtract(&private())
-}
-
-/// All public addresses in as few intervals as can be, with some private ones between them.
-fn whole(nfproto: u128) -> IntervalSet {
-    if nfproto == 10 {
-        return public(10);
-    }
-    IntervalSet::from_ranges([(0x0100_0000, 0x7EFF_FFFF), (0x8000_0000, 0xDFFF_FFFF)])
-}
-
-fn private() -> IntervalSet {
-    IntervalSet::from_ranges([
-        (0x0A00_0000, 0x0AFF_FFFF),
-        (0x6440_0000, 0x647F_FFFF),
-        (0x7F00_0000, 0x7FFF_FFFF),
-        (0xA9FE_0000, 0xA9FE_FFFF),
-        (0xAC10_0000, 0xAC1F_FFFF),
-        (0xC0A8_0000, 0xC0A8_FFFF),
-    ])
-}
-
-/// How many values a set has, about.
-fn size(set: &IntervalSet) -> f64 {
-    set.ranges().iter().map(|&(low, high)| (high - low) as f64 + 1.0).sum()
-}
-
-/// Families of which a listing was given. A file in nft's words holds whatever the kernel has for both.
-fn unlisted(ruleset: &Ruleset) -> BTreeSet<u128> {
-    let saved = |nfproto: u128| ruleset.tables.iter().any(|table| super::space::sees(table.family, nfproto));
-    let all_saved = ruleset.tables.iter().all(|table| table.dialect == Dialect::Iptables);
-    [2, 10].into_iter().filter(|&nfproto| all_saved && !saved(nfproto)).collect()
-}
-
-/// The ports that rules name one by one, NAT's first.
-fn named_ports(ruleset: &Ruleset) -> Vec<(Kind, u128)> {
-    let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
-    let translates =
-        |rule: &Rule| rule.statements.iter().any(|statement| matches!(statement, Statement::Nat(_)));
-    for nat in [true, false] {
-        for rule in ruleset.chains.iter().flat_map(|chain| &chain.rules) {
-            if translates(rule) != nat || !nat && effect_of(rule) != Effect::Accepts {
-                continue;
-            }
-            let kind = rule.statements.iter().find_map(|statement| match statement {
-                Statement::Test(Test::Range { field: Field::L4PROTO, set }) if set.contains(6) => {
-                    Some(Kind::Tcp)
-                }
-                Statement::Test(Test::Range { field: Field::L4PROTO, set }) if set.contains(17) => {
-                    Some(Kind::Udp)
-                }
-                _ => None,
-            });
-            for statement in &rule.statements {
-                let (Statement::Test(Test::Range { field: Field::DPORT, set }), Some(kind)) =
-                    (statement, kind)
-                else {
-                    continue;
-                };
-                for &(low, _) in set.ranges().iter().take(16) {
-                    if seen.insert((kind, low)) {
-                        found.push((kind, low));
-                    }
-                }
-            }
-            if found.len() >= MOST_PORTS {
-                return found;
-            }
-        }
-    }
-    found
-}
-
-fn ask_all(context: &mut Context<'_, '_>, outside: &Outside, tally: &mut Tally) -> Open {
-    let host = context.host;
-    let engine = Engine::new(&host.ruleset);
-    let options = ExposedOptions { regions: 2_000, steps: 20_000_000 };
-    let mut open = Open { unlisted: unlisted(&host.ruleset), ..Open::default() };
-    let mut ports: Vec<(Kind, u128)> = UNUSUAL.iter().map(|&port| (Kind::Tcp, port)).collect();
-    ports.extend(MANAGEMENT.iter().chain(&DATABASES));
-    ports.extend(named_ports(&host.ruleset));
-    ports.sort_unstable();
-    ports.dedup();
-    for way in [Way::Input, Way::Forward] {
-        for nfproto in [2, 10] {
-            let hook = if way == Way::Input { Hook::Input } else { Hook::Forward };
-            let filtered = !host.ruleset.base_chains(hook, nfproto).is_empty();
-            if open.unlisted.contains(&nfproto) || way == Way::Forward && !(host.forwards && filtered) {
-                continue;
-            }
-            for kind in [Kind::Tcp, Kind::Udp] {
-                let asker = Asker {
-                    host,
-                    engine: &engine,
-                    atoms: context.subject.atoms,
-                    options: &options,
-                    way,
-                    kind,
-                    nfproto,
-                };
-                let question = from_outside(&asker.question(), outside, &whole(nfproto));
-                for &(_, port) in ports.iter().filter(|(of, _)| *of == kind) {
-                    let here =
-                        question.iter().map(|part| part.clone().with_value(Field::DPORT, port)).collect();
-                    let mut found = ask::Found { exposures: Vec::new(), complete: true, open_forward: false };
-                    asker.explore(here, &mut found);
-                    tally.open_incomplete |= !found.complete;
-                    for exposure in found.exposures {
-                        open.ports.entry((exposure.way, nfproto, kind, port)).or_default().push(exposure);
-                    }
-                }
-            }
-        }
-    }
-    open.ports.retain(|(_, nfproto, ..), exposures| {
-        *exposures = by_the_world(exposures, *nfproto);
-        !exposures.is_empty()
-    });
-    for &(way, nfproto, _, port) in open.ports.keys() {
-        if UNUSUAL.contains(&port) {
-            open.general.insert((way, nfproto));
-        }
-    }
-    open
-}
-
-/// The parts of a question that come from the internet.
-fn from_outside(question: &[PacketBox], outside: &Outside, sources: &IntervalSet) -> Vec<PacketBox> {
-    let mut parts = Vec::new();
-    for part in question {
-        if part.get(Field::IIFNAME).is_some_and(|interfaces| !outside.may_be(interfaces)) {
-            continue;
-        }
-        for &(low, high) in sources.ranges() {
-            let mut part = part.clone();
-            if part.restrict(Field::SADDR, Dim::Range(low, high)) {
-                parts.push(part);
-            }
-        }
-    }
-    parts
-}
-
-/// The exposures by rules that each let in a good part of the internet: a sixteenth or more of its addresses.
-fn by_the_world(exposures: &[Exposure], nfproto: u128) -> Vec<Exposure> {
-    let mut sources: BTreeMap<Option<RuleRef>, Vec<(u128, u128)>> = BTreeMap::new();
-    for exposure in exposures {
-        if let Some(Dim::Range(low, high)) = exposure.region.get(Field::SADDR) {
-            sources.entry(exposure.rule).or_default().push((*low, *high));
-        }
-    }
-    let world = public(nfproto);
-    let enough = size(&world) / 16.0;
-    let wide: BTreeSet<Option<RuleRef>> = sources
-        .into_iter()
-        .filter(|(_, ranges)| {
-            size(&IntervalSet::from_ranges(ranges.iter().copied()).intersect(&world)) >= enough
-        })
-        .map(|(rule, _)| rule)
-        .collect();
-    exposures.iter().filter(|exposure| wide.contains(&exposure.rule)).cloned().collect()
-}
 
 /// A packet as people know them, near an exposure.
 fn readable(exposure: &Exposure) -> Point {
@@ -386,10 +53,15 @@ fn keep_better(kept: &mut Exposure, other: &Exposure) {
     }
 }
 
-struct Reporter<'c, 'a, 'f> {
-    context: &'c mut Context<'a, 'f>,
-    outside: &'c Outside,
-    open: &'c Open,
+pub struct Reporter<'c, 'a, 'f> {
+    /// The host.
+    pub context: &'c mut Context<'a, 'f>,
+    /// Where the internet is.
+    pub outside: &'c Outside,
+    /// What is open.
+    pub open: &'c Open,
+    /// The first packet that the interpreter doesn't confirm.
+    pub disagreement: Option<Box<Disagreement>>,
 }
 
 fn way_words(way: Way) -> &'static str {
@@ -417,34 +89,46 @@ impl Reporter<'_, '_, '_> {
     }
 
     /// One packet of an exposure with its way, followed by the interpreter.
-    fn witness(&self, exposure: &Exposure) -> Option<Witness> {
+    fn witness(&mut self, check: &Check, exposure: &Exposure) -> Option<Witness> {
         let packet = Point::in_box(&exposure.region, &readable(exposure));
-        let Context { host, subject, .. } = &*self.context;
-        let traced = crate::trace(host, &packet, subject.atoms, subject.sources).ok()?;
-        traced.accepted.then(|| Witness {
-            packet: traced.packet,
-            fields: Vec::new(),
-            outcome: traced.outcome,
-            given: traced.given,
-            path: traced.steps,
-        })
+        let Context { host, engine, subject, .. } = &*self.context;
+        let disagreement = match trace_by(engine, host, &packet, subject.atoms, subject.sources) {
+            Ok(traced) if traced.accepted => {
+                return Some(Witness {
+                    packet: traced.packet,
+                    fields: Vec::new(),
+                    outcome: traced.outcome,
+                    given: traced.given,
+                    path: traced.steps,
+                });
+            }
+            Ok(traced) => Box::new(Disagreement {
+                intent: check.id.to_owned(),
+                packet: traced.packet,
+                engine: "accepted".to_owned(),
+                interpreter: traced.outcome,
+            }),
+            Err(disagreement) => disagreement,
+        };
+        self.disagreement.get_or_insert(disagreement);
+        None
     }
 
     fn finish(&mut self, check: &'static Check, diagnostic: Diagnostic, example: &Exposure, subject: String) {
-        let witness = self.witness(example);
+        let witness = self.witness(check, example);
         let place = match example.rule {
             Some(rule) => words::chain_text(self.ruleset(), rule.chain),
             None => String::new(),
         };
         let mut found = Found::new(check, diagnostic).of(place, subject);
         found.finding.witnesses.extend(witness);
-        found.finding.assumptions.extend(self.outside.assumption.clone());
+        found.finding.assumptions.push(self.outside.assumption.clone());
         found.finding.manager = example.rule.and_then(|rule| manager_of(self.ruleset(), rule));
         self.context.found.push(found);
     }
 
     /// Everything is let in: by a policy, by a rule, or because nothing filters.
-    fn general(&mut self) {
+    pub fn general(&mut self) {
         let mut by_rule: BTreeMap<(Way, Option<RuleRef>), (BTreeSet<u128>, Exposure)> = BTreeMap::new();
         for (&(way, nfproto, _, port), exposures) in &self.open.ports {
             if !UNUSUAL.contains(&port) {
@@ -518,7 +202,7 @@ impl Reporter<'_, '_, '_> {
     }
 
     /// Ports that shouldn't be open, one finding for each rule that opens some.
-    fn sensitive(&mut self, check: &'static Check, ports: &[(Kind, u128)], severity: Severity) {
+    pub fn sensitive(&mut self, check: &'static Check, ports: &[(Kind, u128)], severity: Severity) {
         type Opened = (BTreeSet<(Kind, u128)>, BTreeSet<u128>, Exposure);
         let mut by_rule: BTreeMap<(Way, RuleRef), Opened> = BTreeMap::new();
         for (&(way, nfproto, kind, port), exposures) in &self.open.ports {
@@ -555,7 +239,7 @@ impl Reporter<'_, '_, '_> {
     }
 
     /// Ports of the host that are open by one family only.
-    fn families(&mut self) {
+    pub fn families(&mut self) {
         let general = |nfproto| self.open.general.contains(&(Way::Input, nfproto));
         if !self.open.unlisted.is_empty() || general(2) || general(10) {
             return;
@@ -608,7 +292,7 @@ impl Reporter<'_, '_, '_> {
     }
 
     /// Ports that are translated to another machine or container, and reached although the input chain denies them.
-    fn past_input(&mut self) {
+    pub fn past_input(&mut self) {
         type Passed = (BTreeSet<(Kind, u128)>, BTreeSet<RuleRef>, Exposure);
         let mut docker: Option<Passed> = None;
         let mut unfiltered: BTreeMap<RuleRef, Passed> = BTreeMap::new();
@@ -695,16 +379,15 @@ impl Reporter<'_, '_, '_> {
     }
 
     /// Private addresses that come in from the internet, where it is known where that is.
-    fn spoofed(&mut self, tally: &mut Tally) {
+    pub fn spoofed(&mut self, tally: &mut Tally) {
         if !self.outside.certain {
             return;
         }
         let host = self.context.host;
-        let engine = Engine::new(&host.ruleset);
         let options = ExposedOptions { regions: 2_000, steps: 20_000_000 };
         let asker = Asker {
             host,
-            engine: &engine,
+            engine: self.context.engine,
             atoms: self.context.subject.atoms,
             options: &options,
             way: Way::Input,
