@@ -326,7 +326,7 @@ impl<'r> Engine<'r> {
             met: false,
         };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        if !focus.packet_only && !(walk.met && focus.only_by.is_some()) {
+        if !(focus.packet_only || walk.met && focus.only_by.is_some()) {
             self.cut_skipped(&mut walk, &end, detail, focus.only_by == Some(id))?;
         }
         steps.append(&mut walk.steps);

@@ -32,9 +32,8 @@ pub fn flushes(text: &str) -> bool {
 /// Where a command stands that begins with these words.
 fn find_command(text: &str, command: &[&str]) -> Option<(usize, usize)> {
     for (start, line) in lines(text) {
-        let words: Vec<&str> = line.split_whitespace().take(command.len()).collect();
-        if words.len() == command.len()
-            && words.iter().zip(command).all(|(word, wanted)| word.trim_end_matches(';') == *wanted)
+        let mut words = line.split_whitespace();
+        if command.iter().all(|wanted| words.next().is_some_and(|word| word.trim_end_matches(';') == *wanted))
         {
             let lead = line.len() - line.trim_start().len();
             let end = start + line.trim_end().len();

@@ -12,12 +12,19 @@ use crate::exposed::{ExposedOptions, Kind, Way};
 use crate::manager_of;
 use crate::trace::trace_by;
 use firewarden_diagnostic::{Diagnostic, Severity, Witness};
-use firewarden_packet::{Field, Point};
+use firewarden_packet::{Field, Point, fib_type};
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset, Statement, Test};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most places shown for one finding.
 const MOST_SHOWN: usize = 6;
+
+/// Names of interfaces for examples, the most usual first.
+const INPUTS: [&str; 6] = ["eth0", "wan", "ens3", "bond0", "ppp0", "a"];
+
+/// The same for where packets leave.
+const OUTPUTS: [&str; 5] = ["eth1", "lan", "ens4", "bond1", "b"];
 
 /// A packet as people know them, near an exposure.
 fn readable(exposure: &Exposure) -> Point {
@@ -27,23 +34,28 @@ fn readable(exposure: &Exposure) -> Point {
         packet.set(Field::SADDR, 0x2001_0db8 << 96 | 7);
         packet.set(Field::DADDR, 0x2001_0db8 << 96 | 1);
     }
-    let named = |field: Field, names: &[&str]| {
-        let fits = |name: &&&str| exposure.region.get(field).is_none_or(|dim| dim.contains(interface(name)));
-        names.iter().find(fits).or(names.first()).map_or(0, |name| interface(name))
-    };
-    packet.set(Field::IIFNAME, named(Field::IIFNAME, &["eth0", "wan", "ens3", "bond0", "ppp0", "a"]));
+    packet.set(Field::IIFNAME, named(exposure, Field::IIFNAME, &INPUTS).1);
     if exposure.way == Way::Forward && exposure.translated.is_none() {
-        packet.set(Field::OIFNAME, named(Field::OIFNAME, &["eth1", "lan", "ens4", "bond1", "b"]));
+        packet.set(Field::OIFNAME, named(exposure, Field::OIFNAME, &OUTPUTS).1);
+        packet.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
     }
     packet
 }
 
-/// How many fields of the readable packet an exposure holds: the more, the better an example it is.
-fn readability(exposure: &Exposure) -> usize {
+/// The first of some names that an exposure holds, with its place among them; the first of all where it holds none.
+fn named(exposure: &Exposure, field: Field, names: &[&str]) -> (usize, u128) {
+    let holds = |name: &str| exposure.region.get(field).is_none_or(|dim| dim.contains(interface(name)));
+    let at = names.iter().position(|name| holds(name));
+    (at.unwrap_or(names.len()), names.get(at.unwrap_or(0)).map_or(0, |name| interface(name)))
+}
+
+/// How many fields of the readable packet an exposure holds, then how usual its interface is: the more, the better an
+/// example it is.
+fn readability(exposure: &Exposure) -> (usize, Reverse<usize>) {
     let packet = readable(exposure);
-    exposure.region.dims().iter().filter(|(field, dim)| dim.contains(packet.get(*field))).count()
-        + Field::FIXED
-        - exposure.region.dims().len()
+    let dims = exposure.region.dims();
+    let held = dims.iter().filter(|(field, dim)| dim.contains(packet.get(*field))).count();
+    (held + Field::FIXED - dims.len(), Reverse(named(exposure, Field::IIFNAME, &INPUTS).0))
 }
 
 /// Keeps the better of two examples.
