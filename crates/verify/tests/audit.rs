@@ -3,6 +3,7 @@
 mod support;
 
 use firewarden_diagnostic::{Severity, Verdict};
+use firewarden_network::{ListenAddress, Listener};
 use firewarden_verify::audit::{Audit, AuditOptions, CHECKS, Subject, audit, read_baseline, write_baseline};
 use support::World;
 
@@ -324,4 +325,30 @@ fn budgets_are_told() {
     assert_eq!(open.len(), 1);
     assert_eq!(open[0].findings.last().unwrap().diagnostic.code, "audit-undetermined");
     assert!(open[0].findings.iter().any(|finding| finding.diagnostic.severity == Severity::Warning));
+}
+
+#[test]
+fn listening_ports_that_no_rule_names() {
+    let listener =
+        |protocol, at, port| Listener { protocol, at, port, interface: None, programs: Vec::new() };
+    let mut world = World::bare(&input(&["tcp dport { 22, 80 } accept", "udp dport 53 drop"]));
+    assert!(ask(&world).found.iter().all(|found| found.check.id != "listening-unnamed"));
+    world.hosts[0].listening = Some(vec![
+        listener(6, ListenAddress::Any, 22),
+        listener(17, ListenAddress::Family(2), 53),
+        listener(6, ListenAddress::One(2, 0x7F00_0001), 5432),
+    ]);
+    assert!(ask(&world).found.iter().all(|found| found.check.id != "listening-unnamed"));
+    world.hosts[0].listening.as_mut().unwrap().push(listener(6, ListenAddress::Any, 53));
+    let answer = ask(&world);
+    let told = answer.found.iter().find(|found| found.check.id == "listening-unnamed").unwrap();
+    assert!(told.finding.diagnostic.message.ends_with(": tcp/53"), "{}", told.finding.diagnostic.message);
+}
+
+#[test]
+fn where_the_internet_is_taken_to_be_is_said() {
+    let world = World::bare(&input(&["iifname docker0 accept", "tcp dport 22 accept"]));
+    let answer = ask(&world);
+    let told = answer.found.iter().find(|found| found.check.id == "open-management").unwrap();
+    assert!(told.finding.assumptions[0].contains("`docker0`"), "{:?}", told.finding.assumptions);
 }

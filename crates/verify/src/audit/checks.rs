@@ -51,6 +51,7 @@ checks! {
     INTERFACE_BY_INDEX = "interface-by-index", "rules name interfaces so that they hold when the interface comes late", [];
     FLAGS_BIT_TEST = "flags-bit-test", "rules about TCP flags say whether they mean a bit or exact flags", [];
     EXACT_STATUS = "exact-status", "rules about the connection's status ask for bits", [];
+    LISTENING_UNNAMED = "listening-unnamed", "every port that something listens on, other than on the loopback, is named by a rule", [];
     DROPS_NOT_LOGGED = "drops-not-logged", "what is denied by default is logged", [];
     SUPPRESSION_EXPIRED = "suppression-expired", "no exception has expired", [];
     SUPPRESSION_INVALID = "suppression-invalid", "every exception names a known check and gives a reason", [];

@@ -12,6 +12,7 @@ mod boxes;
 mod checks;
 mod defaults;
 mod lint;
+mod listening;
 mod open;
 mod reach;
 mod removal;
@@ -144,6 +145,7 @@ pub fn audit(subject: Subject<'_>, options: AuditOptions) -> Result<Audit, Box<D
         let open = open::examine(&mut context, &mut tally)?;
         defaults::examine(&mut context, &ledger, &open, &mut tally);
         lint::examine(&mut context);
+        listening::examine(&mut context, &ledger);
         for entry in &mut own {
             entry.host.clone_from(&host.name);
         }
