@@ -6,7 +6,7 @@ use crate::load::load;
 use crate::packets::{Constants, packet};
 use crate::random::Random;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Field, Point, text};
+use firewarden_packet::{AtomTable, Field, Point, ct_state, text};
 use firewarden_ruleset::ir::Ruleset;
 use firewarden_verify::diff::{
     COMPARED, Compared, DiffOptions, Effect, Ending, HostPair, align_atoms, follow,
@@ -103,6 +103,11 @@ impl Change {
                 Way::Input => point.set(Field::OIFNAME, 0),
                 Way::Output => point.set(Field::IIFNAME, 0),
                 Way::Forward => {}
+            }
+            // Conntrack doesn't look at these messages of IPv6, so that no other state of theirs exists.
+            let neighbours = matches!(point.get(Field::ICMP_TYPE), 130..=136 | 143 | 151 | 152);
+            if point.get(Field::L4PROTO) == 58 && neighbours {
+                point.set(Field::CT_STATE, ct_state::UNTRACKED);
             }
             let (before, after) = self.both(&point);
             let mut boxes = found.changes.iter().flat_map(|change| &change.packets);

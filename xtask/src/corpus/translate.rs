@@ -4,11 +4,12 @@ use super::dumps::tell;
 use super::load::{Language, Loaded, load};
 use super::{Section, files, shown};
 use firewarden_engine::Detail;
-use firewarden_packet::{AtomTable, Field};
+use firewarden_network::Host;
+use firewarden_packet::{AtomTable, Field, text};
 use firewarden_ruleset::ir::dump::dump_rule;
 use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
 use firewarden_testkit::equivalence::{Equivalence, Limits, compare, questions};
-use firewarden_verify::diff::align;
+use firewarden_verify::diff::{DiffOptions, HostPair, align};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -352,6 +353,7 @@ fn one(pair: &Pair, path: &Path, count: &mut Count) -> Answer {
         true => Equivalence::Equivalent { regions: 0 },
         false => compare(&left, right, &atoms, &questions(&[&left, right]), LIMITS),
     };
+    let mut meant = right.clone();
     // Which way round an opaque condition is named is anyone's choice.
     if !in_left.is_empty() && matches!(answer, Equivalence::Differs(_)) {
         let mut other = right.clone();
@@ -359,10 +361,15 @@ fn one(pair: &Pair, path: &Path, count: &mut Count) -> Answer {
         let second = compare(&left, &other, &atoms, &questions(&[&left, &other]), LIMITS);
         if matches!(second, Equivalence::Equivalent { .. }) {
             answer = second;
+            meant = other;
         }
     }
     match answer {
         Equivalence::Equivalent { .. } => {
+            if let Some(change) = diffed(&left, &meant, &atoms) {
+                count.differ += 1;
+                return Answer::Wrong(change);
+            }
             count.equivalent += 1;
             count.one_opaque += usize::from(!in_left.is_empty());
             count.without_effect += usize::from(inert(&left) && inert(right));
@@ -373,6 +380,20 @@ fn one(pair: &Pair, path: &Path, count: &mut Count) -> Answer {
             Answer::Wrong(tell(&other, &left, right, &atoms))
         }
     }
+}
+
+/// What diff tells of two rulesets of which the comparison hook by hook found nothing; `None` where it tells nothing
+/// either. They are compared as they are, without another alignment of their opaque conditions.
+fn diffed(left: &Ruleset, right: &Ruleset, atoms: &AtomTable) -> Option<String> {
+    let host = |ruleset: &Ruleset| Host { ruleset: ruleset.clone(), forwards: true, ..Host::default() };
+    let (before, after) = (host(left), host(right));
+    let options = DiffOptions { regions: 20_000, steps: 20_000_000, split: 16 };
+    let found = HostPair::new(&before, &after, atoms).compare(atoms, options);
+    if let Some(unconfirmed) = found.unconfirmed {
+        return Some(unconfirmed);
+    }
+    let change = found.changes.first()?;
+    Some(format!("diff says {:?} of `{}`", change.effect, text::format(&change.witness, atoms)))
 }
 
 /// The opaque conditions of a ruleset.

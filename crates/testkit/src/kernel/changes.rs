@@ -119,6 +119,7 @@ impl Kernel {
         let mut questions = asker.inside(&found);
         questions.extend(asker.anywhere(packets));
         let all = questions.len();
+        questions.retain(|question| !(askable.source_types && question.way == Way::Output));
         if askable.translates {
             questions.retain(|question| independent_of_addresses(&change, &worlds, question));
         }

@@ -235,6 +235,9 @@ struct Askable {
     /// What makes a TCP packet invalid here is a header longer than the packet, which these look at too: the targets
     /// drop such packets, and nft's statement ends the rule (see docs/limits.md).
     mends_options: bool,
+    /// The oracle sends packets from addresses that aren't the host's, and everybody else takes those that a host makes
+    /// for its own.
+    source_types: bool,
 }
 
 impl Askable {
@@ -248,6 +251,7 @@ impl Askable {
             early: chains().filter_map(|chain| chain.base.as_ref()).any(|base| {
                 matches!(base.hook, Hook::Prerouting | Hook::Output) && base.effective_priority() < -200
             }),
+            source_types: ["src-type", "fib saddr"].iter().any(|sign| text.contains(sign)),
             mends_options: ["TCPMSS", "TCPOPTSTRIP", "tcp option"].iter().any(|sign| text.contains(sign)),
         }
     }
@@ -258,6 +262,7 @@ impl Askable {
             translates: self.translates || other.translates,
             early: self.early || other.early,
             mends_options: self.mends_options || other.mends_options,
+            source_types: self.source_types || other.source_types,
         }
     }
 
