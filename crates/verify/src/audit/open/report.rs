@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most places shown for one finding.
 const MOST_SHOWN: usize = 6;
 
+/// Sources for examples: public ones from both halves of IPv4, then private ones.
+const SENDERS: [u128; 6] = [0xC633_6407, 0xCB00_7107, 0x0808_0808, 0xC0A8_0007, 0x0A00_0007, 0xAC10_0007];
+
 /// Names of interfaces for examples, the most usual first.
 const INPUTS: [&str; 6] = ["eth0", "wan", "ens3", "bond0", "ppp0", "a"];
 
@@ -33,6 +36,10 @@ fn readable(exposure: &Exposure) -> Point {
         packet.set(Field::NFPROTO, 10);
         packet.set(Field::SADDR, 0x2001_0db8 << 96 | 7);
         packet.set(Field::DADDR, 0x2001_0db8 << 96 | 1);
+    }
+    let holds = |address: &&u128| exposure.region.get(Field::SADDR).is_none_or(|dim| dim.contains(**address));
+    if let (2, Some(&source)) = (exposure.nfproto, SENDERS.iter().find(holds)) {
+        packet.set(Field::SADDR, source);
     }
     packet.set(Field::IIFNAME, named(exposure, Field::IIFNAME, &INPUTS).1);
     if exposure.way == Way::Forward && exposure.translated.is_none() {
