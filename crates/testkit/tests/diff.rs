@@ -1,11 +1,14 @@
 //! Diff against brute force: each point of a reported set fares differently in the interpreter, each point outside fares
 //! alike.
 
+use firewarden_network::{Connection, ConnectionPlace, Host};
+use firewarden_packet::AtomTable;
 use firewarden_testkit::change::Change;
 use firewarden_testkit::edit::edited;
 use firewarden_testkit::generate::{Generated, Knobs, Syntax, ruleset};
+use firewarden_testkit::load::load;
 use firewarden_testkit::random::Random;
-use firewarden_verify::diff::DiffOptions;
+use firewarden_verify::diff::{DiffOptions, cut_connections};
 
 const PACKETS: usize = 150;
 
@@ -56,4 +59,34 @@ fn the_same_rules_under_other_names_mean_the_same() {
     assert!(found.regions > 0);
     assert!(found.changes.is_empty(), "{:?}", found.changes);
     assert!(found.undecided.is_empty());
+}
+
+#[test]
+fn a_connection_is_cut_where_only_its_answers_are_refused() {
+    let text = |policy: &str| {
+        let chain = |hook: &str, policy: &str| {
+            format!("chain {hook} {{ type filter hook {hook} priority 0; policy {policy}; }}\n")
+        };
+        Generated::fixed(
+            Syntax::Nft,
+            &format!("table inet t {{\n{}{}}}\n", chain("input", "accept"), chain("output", policy)),
+        )
+    };
+    let host = |policy: &str, atoms: &mut AtomTable| Host {
+        ruleset: load(&text(policy), atoms).unwrap(),
+        ..Host::default()
+    };
+    let mut atoms = AtomTable::default();
+    let (before, after) = (host("accept", &mut atoms), host("drop", &mut atoms));
+    let connection = Connection {
+        nfproto: 2,
+        protocol: 6,
+        source: (0xc633_6407, 40000),
+        destination: (0xc000_0201, 22),
+        answered: None,
+        place: ConnectionPlace::Incoming,
+    };
+    let cut = cut_connections(&before, &after, &[connection], &atoms);
+    assert!(matches!(cut.as_slice(), [found] if found.now), "{cut:?}");
+    assert!(cut_connections(&before, &before, &[connection], &atoms).is_empty());
 }
