@@ -2,7 +2,7 @@
 
 use super::canonical::Canonical;
 use super::pairing::{ChainPair, Pairing};
-use firewarden_packet::{AtomTable, Dim, Field, FieldKind, PacketBox};
+use firewarden_packet::{AtomTable, Dim, Field, FieldKind, PacketBox, ct_state};
 use firewarden_ruleset::ir::{
     BaseChain, ChainId, ChainType, Family, Hook, MapData, MapId, NatDirection, Policy, Product, Rule,
     RuleRef, Ruleset, SetId, Statement, Test, Value, Verdict,
@@ -153,6 +153,13 @@ impl<'s> Side<'s> {
         }
     }
 
+    /// Whether a rule of this chain that asks for these values of a field is met only by packets that came with them.
+    fn tells(&self, field: Field, dim: &Dim, chain: ChainId) -> bool {
+        // Conntrack calls packets of neighbour discovery untracked, whatever they came as.
+        let set_by_conntrack = field == Field::CT_STATE && dim.contains(ct_state::UNTRACKED);
+        !set_by_conntrack && self.is_original(field, chain)
+    }
+
     /// Fields whose value at a rule of this chain is the one the packet came with.
     fn is_original(&self, field: Field, chain: ChainId) -> bool {
         if field.is_dynamic() {
@@ -204,7 +211,7 @@ impl<'s> Side<'s> {
     }
 
     fn narrow(&self, hull: &mut PacketBox, test: &Test, chain: ChainId) -> bool {
-        let mut keep = |field: Field, dim: Dim| !self.is_original(field, chain) || hull.restrict(field, dim);
+        let mut keep = |field: Field, dim: Dim| !self.tells(field, &dim, chain) || hull.restrict(field, dim);
         match test {
             Test::Range { field, set } => match set.hull() {
                 Some((low, high)) => keep(*field, Dim::Range(low, high)),
@@ -393,7 +400,7 @@ impl Finder {
                 for product in products {
                     let mut packets = hull.clone();
                     let fits = key.iter().zip(product).all(|(field, side_dim)| {
-                        !side.is_original(*field, chain) || packets.restrict(*field, side_dim)
+                        !side.tells(*field, &side_dim, chain) || packets.restrict(*field, side_dim)
                     });
                     if fits {
                         self.rule(side, chain, packets);

@@ -2,8 +2,8 @@
 //!
 //! Rules that are the same before and after are paired first ([`pairing`]); outside of the boxes of the others every
 //! packet meets the same rules in the same order ([`changed`]). What is inside is peeled with both engines at once
-//! ([`compare`]), and each difference is replayed by the interpreter. So the cost follows the change, and not the size
-//! of the ruleset.
+//! ([`compare`]), and each packet that is shown is replayed by the interpreter. So the cost follows the change, and not the
+//! size of the ruleset.
 
 mod atoms;
 mod canonical;
