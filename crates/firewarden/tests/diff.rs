@@ -86,6 +86,16 @@ fn a_member_of_a_set_is_the_whole_difference() {
 }
 
 #[test]
+fn a_limit_stays_itself_where_another_goes() {
+    let (first, second) =
+        ("limit rate 5/second udp dport 53 accept", "limit rate 5/second tcp dport 22 accept");
+    let (_folder, old, new) = versions(&filter(&format!("{first}\n{second}")), &filter(first));
+    let told = text_of(&firewarden(&["diff", &old, &new]));
+    assert!(told.contains("1 change: 1 newly blocked") && told.contains("tcp/22"), "{told}");
+    assert!(!told.contains("udp"), "{told}");
+}
+
+#[test]
 fn the_languages_are_compared_by_meaning() {
     let (folder, old, new) = versions(
         "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Gives dynamic fields of `right` the numbers of those of `left` that `name` calls by the same name, in the order in
 /// which the rulesets first name them: the first `limit` of one is the first `limit` of the other. Fields for which
-/// `name` has no name, and pure ones that both have already, stay. Returns how many were given another number.
+/// `name` has no name, and those that both have already, stay. Returns how many were given another number.
 /// O(n log n) in the size of the rulesets.
 pub fn align<N: Ord>(
     left: &Ruleset,
@@ -19,9 +19,8 @@ pub fn align<N: Ord>(
     let in_right = fields(right);
     let (left_set, right_set): (BTreeSet<Field>, BTreeSet<Field>) =
         (in_left.iter().copied().collect(), in_right.iter().copied().collect());
-    let shared = |field: &Field| {
-        left_set.contains(field) && atoms.get(*field).is_some_and(|atom| atom.purity == Purity::Pure)
-    };
+    // What both have already is the same.
+    let shared = |field: &Field| left_set.contains(field);
     let mut free: BTreeMap<(N, (u128, u128)), VecDeque<Field>> = BTreeMap::new();
     for &field in in_left.iter().filter(|field| !right_set.contains(field)) {
         if let Some(name) = name(atoms, field) {
