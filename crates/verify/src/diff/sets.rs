@@ -53,11 +53,16 @@ pub fn products(boxes: &[PacketBox], atoms: &AtomTable) -> Vec<PacketSet> {
 /// Joins sets that differ in `field` only.
 fn joined(sets: Vec<PacketSet>, field: Field, atoms: &AtomTable) -> Vec<PacketSet> {
     let mut groups: BTreeMap<BTreeMap<Field, Values>, Vec<Option<Values>>> = BTreeMap::new();
+    let mut all = Vec::new();
     for mut set in sets {
+        // The same number is another address in the other family.
+        if field == Field::NFPROTO && set.fields.keys().any(|field| is_address(*field)) {
+            all.push(set);
+            continue;
+        }
         let own = set.fields.remove(&field);
         groups.entry(set.fields).or_default().push(own);
     }
-    let mut all = Vec::new();
     for (fields, values) in groups {
         let union = values.into_iter().reduce(|one, other| match (one, other) {
             (Some(Values::Numbers(mut one)), Some(Values::Numbers(other))) => {
@@ -116,7 +121,12 @@ impl PacketSet {
             Dim::Range(low, high) => Values::Numbers(vec![(*low, *high)]),
             Dim::Bits(cube) => Values::Bits(vec![*cube]),
         };
-        PacketSet { fields: packets.dims().iter().map(|(field, dim)| (*field, values(dim))).collect() }
+        // Every IPv4 address is no restriction, so that what holds for both families is said once.
+        let whole = Dim::Range(0, u128::from(u32::MAX));
+        let is_ipv4 = packets.get(Field::NFPROTO) == Some(&Dim::Range(2, 2));
+        let says = |field: Field, dim: &Dim| !(is_ipv4 && *dim == whole && is_address(field));
+        let dims = packets.dims().iter().filter(|(field, dim)| says(*field, dim));
+        PacketSet { fields: dims.map(|(field, dim)| (*field, values(dim))).collect() }
     }
 
     /// The intervals of a field of numbers; `None` where it may have any value.
@@ -151,6 +161,14 @@ impl PacketSet {
         let rest = self.fields.keys().filter(|field| !FIRST.contains(field) && **field != Field::NFPROTO);
         let fields = FIRST.iter().filter(|field| self.fields.contains_key(field)).chain(rest);
         let mut words = Vec::new();
+        let addresses = [Field::SADDR, Field::DADDR];
+        if !addresses.iter().any(|field| self.fields.contains_key(field)) {
+            match self.nfproto() {
+                Some(2) => words.push(("family".to_owned(), "IPv4".to_owned())),
+                Some(10) => words.push(("family".to_owned(), "IPv6".to_owned())),
+                _ => {}
+            }
+        }
         for &field in fields {
             let Some(values) = self.fields.get(&field) else { continue };
             if let Some(info) = atoms.get(field) {
@@ -226,10 +244,7 @@ impl PacketSet {
             Values::Numbers(ranges) => ranges,
         };
         let nfproto = self.nfproto().unwrap_or(2);
-        let is_address = matches!(
-            field,
-            Field::SADDR | Field::DADDR | Field::CT_ORIGINAL_SADDR | Field::CT_ORIGINAL_DADDR
-        );
+        let is_address = is_address(field);
         let max = match PacketBox::full(field, atoms) {
             Dim::Range(_, high) if !(is_address && nfproto == 2) => high,
             Dim::Range(..) => u128::from(u32::MAX),
@@ -265,6 +280,10 @@ impl PacketSet {
         }
         Some(listed(&here, limit))
     }
+}
+
+fn is_address(field: Field) -> bool {
+    matches!(field, Field::SADDR | Field::DADDR | Field::CT_ORIGINAL_SADDR | Field::CT_ORIGINAL_DADDR)
 }
 
 /// Some words, and how many more there are.
@@ -397,6 +416,19 @@ mod tests {
         let sets = products(&[tcp((0, 79), all), tcp((80, 65535), all)], &atoms);
         assert_eq!(sets.len(), 1);
         assert_eq!(sets[0].headline(&atoms, 8, &Names::new()), "any -> any tcp");
+    }
+
+    #[test]
+    fn families_are_one_only_where_no_address_is_named() {
+        let atoms = AtomTable::default();
+        let packets =
+            |nfproto| PacketBox::all().with_value(Field::NFPROTO, nfproto).with_value(Field::L4PROTO, 6);
+        assert_eq!(products(&[packets(2), packets(10)], &atoms).len(), 1);
+        let one = |nfproto| packets(nfproto).with_value(Field::SADDR, 1);
+        let sets = products(&[one(2), one(10)], &atoms);
+        let lines: Vec<String> = sets.iter().map(|set| set.headline(&atoms, 8, &Names::new())).collect();
+        assert!(lines.contains(&"0.0.0.1 -> any tcp".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"::1 -> any IPv6 tcp".to_owned()), "{lines:?}");
     }
 
     #[test]
