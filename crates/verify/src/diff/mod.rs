@@ -28,7 +28,7 @@ use changed::Way;
 use compare::Comparison;
 use cross::Crossed;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Field, Point};
+use firewarden_packet::{AtomTable, Field, Point, Purity};
 use firewarden_ruleset::ir::Ruleset;
 use pairing::Pairing;
 use std::collections::BTreeMap;
@@ -54,6 +54,10 @@ pub struct Touched {
 /// that didn't change is the same `limit`. Both hosts have their dynamic fields from `atoms`, in one scope.
 /// O(n log n) in the size of the rulesets.
 pub fn align_atoms(before: &Ruleset, after: &mut Ruleset, atoms: &AtomTable) {
+    // Pure ones with the same text are the same field already.
+    if atoms.iter().all(|(_, info)| info.purity == Purity::Pure) {
+        return;
+    }
     let pairing = pairing::pair(before, after, atoms);
     atoms::align_pairs(before, after, atoms, &pairing);
     align(before, after, atoms, |atoms, field| {
