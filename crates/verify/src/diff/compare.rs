@@ -22,7 +22,7 @@ pub struct DiffOptions {
 
 impl Default for DiffOptions {
     fn default() -> DiffOptions {
-        DiffOptions { steps: 200_000_000, regions: 400_000, split: 256 }
+        DiffOptions { steps: 200_000_000, regions: 100_000, split: 256 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::exposed::words::{prefixes, range};
 use firewarden_packet::{
-    AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, ct_state, fib_type, tcp_flag,
+    AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point, ct_state, fib_type, tcp_flag,
 };
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ const MOST_JOINED: usize = 8_192;
 /// Puts disjoint boxes together where they differ in one field only, again and again, until none do. The union is the
 /// same. O(fields² × n log n).
 pub fn products(boxes: &[PacketBox], atoms: &AtomTable) -> Vec<PacketSet> {
-    let mut sets: Vec<PacketSet> = boxes.iter().map(PacketSet::of).collect();
+    let mut sets: Vec<PacketSet> = boxes.iter().map(|packets| PacketSet::of(packets, atoms)).collect();
     if sets.len() > MOST_JOINED {
         return sets;
     }
@@ -116,17 +116,19 @@ fn join_cubes(one: Vec<Cube>, other: Vec<Cube>) -> Vec<Cube> {
 }
 
 impl PacketSet {
-    fn of(packets: &PacketBox) -> PacketSet {
-        let values = |dim: &Dim| match dim {
-            Dim::Range(low, high) => Values::Numbers(vec![(*low, *high)]),
-            Dim::Bits(cube) => Values::Bits(vec![*cube]),
+    fn of(packets: &PacketBox, atoms: &AtomTable) -> PacketSet {
+        let values = |field: Field, dim: &Dim| match (dim, PacketBox::full(field, atoms)) {
+            // Cuts may reach beyond the values that there are.
+            (Dim::Range(low, high), Dim::Range(_, most)) => Values::Numbers(vec![(*low, *high.min(&most))]),
+            (Dim::Range(low, high), Dim::Bits(_)) => Values::Numbers(vec![(*low, *high)]),
+            (Dim::Bits(cube), _) => Values::Bits(vec![*cube]),
         };
         // Every IPv4 address is no restriction, so that what holds for both families is said once.
         let whole = Dim::Range(0, u128::from(u32::MAX));
         let is_ipv4 = packets.get(Field::NFPROTO) == Some(&Dim::Range(2, 2));
         let says = |field: Field, dim: &Dim| !(is_ipv4 && *dim == whole && is_address(field));
         let dims = packets.dims().iter().filter(|(field, dim)| says(*field, dim));
-        PacketSet { fields: dims.map(|(field, dim)| (*field, values(dim))).collect() }
+        PacketSet { fields: dims.map(|(field, dim)| (*field, values(*field, dim))).collect() }
     }
 
     /// The intervals of a field of numbers; `None` where it may have any value.
@@ -135,6 +137,26 @@ impl PacketSet {
             Values::Numbers(ranges) => Some(ranges),
             Values::Bits(_) => None,
         }
+    }
+
+    /// Membership.
+    pub fn contains(&self, point: &Point) -> bool {
+        self.fields.iter().all(|(field, values)| match values {
+            Values::Numbers(ranges) => {
+                let value = point.get(*field);
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
+            }
+            Values::Bits(cubes) => cubes.iter().any(|cube| cube.contains(point.get(*field))),
+        })
+    }
+
+    /// The atoms that it hangs on, in words: `limit rate 5/second matches`.
+    pub fn conditions(&self, atoms: &AtomTable) -> Vec<String> {
+        let dynamic = self.fields.iter().filter_map(|(field, values)| Some((atoms.get(*field)?, values)));
+        dynamic
+            .map(|(info, values)| atom_words(info, values))
+            .map(|(text, value)| format!("`{text}` {value}"))
+            .collect()
     }
 
     /// 2 or 10, where it is one of them.
@@ -318,6 +340,15 @@ fn number_words(field: Field, low: u128, high: u128) -> Vec<String> {
     };
     match field {
         Field::CT_STATE => named(&ct_state::NAMES),
+        Field::FIB_DADDR_TYPE if (low, high) == (fib_type::LOCAL, fib_type::MULTICAST) => {
+            vec!["this host".to_owned()]
+        }
+        Field::FIB_DADDR_TYPE if (low, high) == (fib_type::UNICAST, fib_type::UNICAST) => {
+            vec!["another host".to_owned()]
+        }
+        Field::FIB_REVERSE_PATH if low == high => {
+            vec![if low == 0 { "missing" } else { "exists" }.to_owned()]
+        }
         Field::FIB_SADDR_TYPE | Field::FIB_DADDR_TYPE => named(&fib_type::NAMES),
         Field::L4PROTO if low == high => {
             let known = crate::intent::protocol_name(low);
@@ -336,6 +367,8 @@ fn field_name(field: Field, nfproto: Option<u128>) -> String {
         Field::SPORT => "source port",
         Field::IIFNAME => "in",
         Field::OIFNAME => "out",
+        Field::FIB_DADDR_TYPE => "addressed to",
+        Field::FIB_REVERSE_PATH => "route back",
         Field::ICMP_TYPE if nfproto == Some(10) => "icmpv6 type",
         other => other.name(),
     }

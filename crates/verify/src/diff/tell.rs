@@ -38,6 +38,8 @@ pub struct ToldChange {
     pub new: bool,
     /// Source, destination and service of the first of the sets, on one line.
     pub headline: String,
+    /// What isn't modelled and decides whether it is so, for the first of the sets: `limit rate 5/second matches`.
+    pub given: Vec<String>,
     /// The packets as products of sets: for each, the fields with their values in words.
     pub sets: Vec<Vec<(String, String)>>,
     /// The same packets, exactly: boxes that don't overlap.
@@ -92,8 +94,9 @@ impl Telling<'_> {
     /// One change in words.
     pub fn change(&self, change: &Change) -> ToldChange {
         let mut sets = products(&change.packets, self.atoms);
-        sets.sort_by_key(|set| usize::MAX - set.spread(self.atoms));
         let witness = self.witness(change);
+        // The set of the example first, then those that say most.
+        sets.sort_by_key(|set| (!set.contains(&change.witness), usize::MAX - set.spread(self.atoms)));
         let first = sets.first().cloned().unwrap_or_default();
         ToldChange {
             effect: change.effect,
@@ -101,6 +104,7 @@ impl Telling<'_> {
             direction: change.direction,
             new: change.packets.iter().any(begins),
             headline: first.headline(self.atoms, SHOWN_MEMBERS, self.names),
+            given: first.conditions(self.atoms),
             sets: sets.iter().map(|set| set.words(self.atoms, SHOWN_MEMBERS, self.names)).collect(),
             packets: change.packets.clone(),
             before: self.rule(change.deciders.0, self.before),

@@ -74,6 +74,8 @@ struct WireChange {
     after: WireSide,
     /// The sockets that wait for the packets, where they are known: `tcp/5432 (postgres)`.
     listeners: Vec<String>,
+    /// What isn't modelled and decides whether it is so, for the first of the sets.
+    given: Vec<String>,
     /// One of the packets, as `firewarden trace` reads it.
     witness: String,
     /// The packets as products of sets, in words.
@@ -216,6 +218,7 @@ fn change_of(
         before: side_of(&change.before, &change.outcome_before, sources),
         after: side_of(&change.after, &change.outcome_after, sources),
         listeners: listeners.to_vec(),
+        given: change.given.clone(),
         witness: change.witness.clone(),
         sets: change.sets.iter().map(|set| set.iter().cloned().collect()).collect(),
         packets: change.packets.iter().map(|packets| box_of(packets, atoms)).collect(),

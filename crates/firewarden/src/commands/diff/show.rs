@@ -55,7 +55,10 @@ fn summary(host: &HostAnswer) -> String {
     };
     let open = match host.undecided.len() {
         0 => String::new(),
-        sets => format!("; {} not compared, because a limit ended", count(sets, "set of packets")),
+        sets => format!(
+            "; {} not compared, because a limit ended",
+            if sets == 1 { "1 set of packets".to_owned() } else { format!("{sets} sets of packets") }
+        ),
     };
     if host.changes.is_empty() {
         let same = if host.is_complete() {
@@ -207,7 +210,10 @@ impl Human<'_> {
             self.line("packets", &clip(&one_line(&text), 2 * LONGEST));
         }
         if let Some(more) = change.sets.len().checked_sub(MOST_SETS).filter(|more| *more > 0) {
-            self.line("", &format!("and {} more; `--format json` has all of them", count(more, "set")));
+            self.line("", &format!("and {more} more; `--format json` has all of them"));
+        }
+        if !change.given.is_empty() {
+            self.line("given", &clip(&one_line(&change.given.join("; ")), 2 * LONGEST));
         }
         self.line("example", &change.witness);
     }
@@ -310,7 +316,11 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
                 cell(&change.title),
                 code(&change.headline),
                 change.direction.word(),
-                states(change),
+                [states(change).to_owned()]
+                    .into_iter()
+                    .chain(change.given.iter().map(|given| format!("given {}", cell(given))))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 side(&change.before, &change.outcome_before),
                 side(&change.after, &change.outcome_after),
                 code(&change.witness)
