@@ -15,16 +15,6 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-const HOOKS: [Hook; 7] = [
-    Hook::Ingress,
-    Hook::Prerouting,
-    Hook::Input,
-    Hook::Forward,
-    Hook::Output,
-    Hook::Postrouting,
-    Hook::Egress,
-];
-
 /// Where a packet ended up on a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -131,7 +121,7 @@ pub struct Engine<'r> {
     ruleset: &'r Ruleset,
     tables: Tables,
     /// The base chains of each hook, for IPv4 and for IPv6.
-    bases: [[Vec<ChainId>; 2]; HOOKS.len()],
+    bases: [[Vec<ChainId>; 2]; Hook::ALL.len()],
     /// For each chain, made when first needed.
     indexes: Vec<OnceCell<Index>>,
     /// Some rule tests `ct status`, so it matters whether a translation really changed an address.
@@ -187,7 +177,7 @@ impl<'r> Engine<'r> {
         Engine {
             ruleset,
             tables: Tables::new(ruleset),
-            bases: HOOKS.map(|hook| [2, 10].map(|nfproto| ruleset.base_chains(hook, nfproto))),
+            bases: Hook::ALL.map(|hook| [2, 10].map(|nfproto| ruleset.base_chains(hook, nfproto))),
             asks_for_translation: ruleset.chains.iter().flat_map(|chain| &chain.rules).any(reads_status),
             indexes: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
             traits: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
@@ -270,7 +260,7 @@ impl<'r> Engine<'r> {
 
     /// [`Ruleset::base_chains`], prepared for IPv4 and IPv6.
     fn base_chains(&self, hook: Hook, nfproto: u128) -> Cow<'_, [ChainId]> {
-        let prepared = HOOKS.iter().position(|&known| known == hook).and_then(|at| self.bases.get(at));
+        let prepared = Hook::ALL.iter().position(|&known| known == hook).and_then(|at| self.bases.get(at));
         match (prepared, nfproto) {
             (Some([v4, _]), 2) => Cow::Borrowed(v4),
             (Some([_, v6]), 10) => Cow::Borrowed(v6),

@@ -89,17 +89,8 @@ pub struct Side {
 /// All packets of each hook on which one of the rulesets has a base chain: IPv4 and IPv6, in every state of connection
 /// tracking.
 pub fn questions(rulesets: &[&Ruleset]) -> Vec<Question> {
-    const HOOKS: [Hook; 7] = [
-        Hook::Ingress,
-        Hook::Prerouting,
-        Hook::Input,
-        Hook::Forward,
-        Hook::Output,
-        Hook::Postrouting,
-        Hook::Egress,
-    ];
     let mut all = Vec::new();
-    for hook in HOOKS {
+    for hook in Hook::ALL {
         for nfproto in [2, 10] {
             if rulesets.iter().any(|ruleset| !ruleset.base_chains(hook, nfproto).is_empty()) {
                 all.push(Question { hook, packets: packets(hook, nfproto) });

@@ -115,6 +115,19 @@ pub enum Hook {
     Egress,
 }
 
+impl Hook {
+    /// All of them, in the order in which a packet may meet them.
+    pub const ALL: [Hook; 7] = [
+        Hook::Ingress,
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Egress,
+    ];
+}
+
 /// What a base chain is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainType {

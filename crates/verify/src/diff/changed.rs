@@ -27,22 +27,12 @@ const MOST_BOXES: usize = 4_096;
 /// More members of one set than this are taken as their hull.
 const MOST_MEMBERS: usize = 1_024;
 
-const HOOKS: [Hook; 7] = [
-    Hook::Ingress,
-    Hook::Prerouting,
-    Hook::Input,
-    Hook::Forward,
-    Hook::Output,
-    Hook::Postrouting,
-    Hook::Egress,
-];
-
 /// The packets that may fare differently. O(size of the rulesets).
 pub(super) fn changed(before: &Ruleset, after: &Ruleset, atoms: &AtomTable, pairing: &Pairing) -> Questions {
     let mut finder = Finder { questions: Questions::new() };
     let sides = [Side::new(before, after, atoms), Side::new(after, before, atoms)];
     let [old, new] = &sides;
-    for hook in HOOKS {
+    for hook in Hook::ALL {
         for nfproto in [2, 10] {
             finder.base_chains(hook, nfproto, old, new);
         }
