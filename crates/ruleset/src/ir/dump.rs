@@ -4,8 +4,8 @@
 //! opposite doesn't hold.
 
 use super::{
-    BaseChain, ChainId, ChainType, Hook, Map, MapData, Nat, NatAddress, NatDirection, Neutral, Policy,
-    Product, RejectWith, Rule, Ruleset, Set, Statement, Test, Value, Verdict,
+    BaseChain, ChainId, ChainType, Map, MapData, Nat, NatAddress, NatDirection, Neutral, Policy, Product,
+    RejectWith, Rule, Ruleset, Set, Statement, Test, Value, Verdict,
 };
 use firewarden_packet::{
     AtomTable, Cube, Field, FieldKind, InterfaceName, IntervalSet, ct_state, ct_status, fib_type, tcp_flag,
@@ -42,15 +42,7 @@ fn base_text(base: Option<&BaseChain>) -> String {
         ChainType::Nat => "nat",
         ChainType::Route => "route",
     };
-    let hook = match base.hook {
-        Hook::Ingress => "ingress",
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Egress => "egress",
-    };
+    let hook = base.hook.word();
     let policy = match base.policy {
         Policy::Accept => "accept",
         Policy::Drop => "drop",

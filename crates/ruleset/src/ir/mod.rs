@@ -126,6 +126,33 @@ impl Hook {
         Hook::Postrouting,
         Hook::Egress,
     ];
+
+    /// As nft writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Hook::Ingress => "ingress",
+            Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+            Hook::Egress => "egress",
+        }
+    }
+}
+
+impl Family {
+    /// As nft writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Family::Ip => "ip",
+            Family::Ip6 => "ip6",
+            Family::Inet => "inet",
+            Family::Arp => "arp",
+            Family::Bridge => "bridge",
+            Family::Netdev => "netdev",
+        }
+    }
 }
 
 /// What a base chain is for.

@@ -7,7 +7,7 @@ use super::open::Open;
 use super::rules::{Ledger, Standing, unconditional};
 use super::space::Space;
 use super::summary::Tally;
-use super::words::{Effect, chain_text, effect_of, hook_word, interface};
+use super::words::{Effect, chain_text, effect_of, interface};
 use crate::exposed::Way;
 use firewarden_diagnostic::Diagnostic;
 use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, StepKind};
@@ -233,7 +233,7 @@ impl Defaults<'_, '_, '_> {
             let Some(chain) = self.base_of(hook, nfproto).filter(|chain| told.insert(*chain)) else {
                 continue;
             };
-            let message = format!("packets in state invalid pass the {} hook", hook_word(hook));
+            let message = format!("packets in state invalid pass the {} hook", hook.word());
             let diagnostic = Diagnostic::note(checks::INVALID_ACCEPTED.id, message)
                 .at(super::words::span_of(&self.context.host.ruleset, rule), "accepts some of them")
                 .help("add `ct state invalid drop` behind the rule for established connections");

@@ -2,7 +2,7 @@
 
 use firewarden_diagnostic::{SourceMap, Span};
 use firewarden_packet::InterfaceName;
-use firewarden_ruleset::ir::{ChainId, Family, Hook, Rule, RuleRef, Ruleset, Statement, Verdict};
+use firewarden_ruleset::ir::{ChainId, Rule, RuleRef, Ruleset, Statement, Verdict};
 
 /// What a rule does to the packets that it acts on, as far as two rules can contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,32 +29,7 @@ pub fn chain_text(ruleset: &Ruleset, id: ChainId) -> String {
     let Some(chain) = ruleset.chain(id) else { return String::new() };
     let name = if chain.name.is_empty() { "(anonymous)" } else { &chain.name };
     let Some(table) = ruleset.table(chain.table) else { return name.to_owned() };
-    format!("{} {} {name}", family_word(table.family), table.name)
-}
-
-/// As nft writes it.
-pub fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::Ip => "ip",
-        Family::Ip6 => "ip6",
-        Family::Inet => "inet",
-        Family::Arp => "arp",
-        Family::Bridge => "bridge",
-        Family::Netdev => "netdev",
-    }
-}
-
-/// As nft writes it.
-pub fn hook_word(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "ingress",
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Egress => "egress",
-    }
+    format!("{} {} {name}", table.family.word(), table.name)
 }
 
 /// The place of a rule, or of the policy behind a chain's last rule.

@@ -38,15 +38,7 @@ pub(crate) fn table_and_chain(ruleset: &Ruleset, id: ChainId) -> String {
             format!("{program} {} {name}", table.name)
         }
         Dialect::Nft => {
-            let family = match table.family {
-                ir::Family::Ip => "ip",
-                ir::Family::Ip6 => "ip6",
-                ir::Family::Inet => "inet",
-                ir::Family::Arp => "arp",
-                ir::Family::Bridge => "bridge",
-                ir::Family::Netdev => "netdev",
-            };
-            format!("{family} {} {name}", table.name)
+            format!("{} {} {name}", table.family.word(), table.name)
         }
     }
 }

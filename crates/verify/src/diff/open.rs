@@ -57,7 +57,7 @@ impl HostPair<'_> {
         let mut add = |ruleset: &Ruleset, chain: ChainId, count: usize| {
             let Some(table) = ruleset.table_of(chain) else { return };
             if count > 0 && matches!(table.family, Family::Bridge | Family::Arp) {
-                let name = format!("{} {}", family_word(table.family), table.name);
+                let name = format!("{} {}", table.family.word(), table.name);
                 let entry = rules.entry(name).or_insert((0, Some(table.span)));
                 entry.0 += count;
             }
@@ -92,22 +92,10 @@ impl HostPair<'_> {
 }
 
 fn name(declared: &Uninterpreted, ruleset: &Ruleset) -> String {
-    let table = |id: TableId| {
-        ruleset.table(id).map(|table| format!(" of {} {}", family_word(table.family), table.name))
-    };
+    let table =
+        |id: TableId| ruleset.table(id).map(|table| format!(" of {} {}", table.family.word(), table.name));
     let of = declared.table.and_then(table).unwrap_or_default();
     format!("{} {}{of}", declared.kind, declared.name)
-}
-
-fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::Ip => "ip",
-        Family::Ip6 => "ip6",
-        Family::Inet => "inet",
-        Family::Arp => "arp",
-        Family::Bridge => "bridge",
-        Family::Netdev => "netdev",
-    }
 }
 
 /// The words of a declaration, without comments and white space.

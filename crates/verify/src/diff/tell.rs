@@ -177,9 +177,11 @@ impl Telling<'_> {
         let ruleset = &host.ruleset;
         let manager = manager_of(ruleset, at);
         match ruleset.rule(at) {
-            Some(rule) => {
-                ToldRule { span: Some(rule.span), text: one_line(self.sources.slice(rule.span)), manager }
-            }
+            Some(rule) => ToldRule {
+                span: Some(rule.span),
+                text: self.sources.slice(rule.span).split_whitespace().collect::<Vec<_>>().join(" "),
+                manager,
+            },
             None => policy(ruleset, hook, at.chain, manager),
         }
     }
@@ -201,25 +203,9 @@ fn policy(
     let table = ruleset.table_of(chain).map_or("?", |table| &table.name);
     ToldRule {
         span: base.map(|base| base.policy_span).or(found.map(|chain| chain.span)),
-        text: format!("policy {word} of {table} {name} ({})", hook_word(hook)),
+        text: format!("policy {word} of {table} {name} ({})", hook.word()),
         manager,
     }
-}
-
-fn hook_word(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "ingress",
-        Hook::Prerouting => "prerouting",
-        Hook::Input => "input",
-        Hook::Forward => "forward",
-        Hook::Output => "output",
-        Hook::Postrouting => "postrouting",
-        Hook::Egress => "egress",
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn passes(ending: Ending) -> &'static str {

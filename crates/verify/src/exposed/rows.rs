@@ -7,7 +7,7 @@ use firewarden_diagnostic::SourceMap;
 use firewarden_diagnostic::render::text::one_line;
 use firewarden_network::Host;
 use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, PacketBox};
-use firewarden_ruleset::ir::{Chain, Family, RuleRef, Ruleset};
+use firewarden_ruleset::ir::{Chain, RuleRef, Ruleset};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The sides of a part that are merged, in this order.
@@ -205,15 +205,7 @@ impl Context<'_> {
 /// Family, table and chain as nft writes them.
 fn chain_name(chain: &Chain, ruleset: &Ruleset) -> String {
     let Some(table) = ruleset.table(chain.table) else { return chain.name.to_string() };
-    let family = match table.family {
-        Family::Ip => "ip",
-        Family::Ip6 => "ip6",
-        Family::Inet => "inet",
-        Family::Arp => "arp",
-        Family::Bridge => "bridge",
-        Family::Netdev => "netdev",
-    };
-    format!("{family} {} {}", table.name, chain.name)
+    format!("{} {} {}", table.family.word(), table.name, chain.name)
 }
 
 /// The largest value of a side.
