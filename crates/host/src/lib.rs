@@ -11,6 +11,8 @@ mod clock;
 mod generation;
 mod iptables;
 pub mod parse;
+#[cfg(feature = "apply")]
+pub mod probe;
 mod program;
 pub mod snapshot;
 mod sysctl;
