@@ -1,5 +1,10 @@
 //! The commands and their options, with the text of `--help`.
 
+#[cfg(not(feature = "apply"))]
+pub mod absent;
+#[cfg(feature = "apply")]
+pub mod apply;
+
 use crate::output::{AnswerFormat, Color, Format};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -57,6 +62,12 @@ and as first line of firewarden.yaml:\n  # yaml-language-server: $schema=stack-v
         /// The format.
         of: SchemaOf,
     },
+    #[cfg(feature = "apply")]
+    #[command(flatten)]
+    Apply(apply::Apply),
+    #[cfg(not(feature = "apply"))]
+    #[command(flatten)]
+    Absent(absent::Absent),
 }
 
 /// A format that has a schema.

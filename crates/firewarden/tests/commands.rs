@@ -186,3 +186,20 @@ fn the_kernel_confirms_findings() {
         );
     }
 }
+
+#[test]
+#[cfg(not(feature = "apply"))]
+fn a_command_of_a_feature_names_it() {
+    for command in
+        ["plan", "apply", "guard", "confirm", "revert", "status", "recover", "restore", "change", "journal"]
+    {
+        for rest in [&[][..], &["--help"], &["--", "ufw", "enable"], &["--window", "5", "new.nft"]] {
+            let arguments: Vec<&str> = std::iter::once(command).chain(rest.iter().copied()).collect();
+            run(&arguments)
+                .expect(2, &[&format!("`firewarden {command}`"), "feature `apply`", "--features apply"]);
+        }
+    }
+    let help = run(&["--help"]);
+    help.expect(0, &["check"]);
+    assert!(!help.stdout.contains("guard") && !help.stdout.contains("journal"), "{}", help.stdout);
+}

@@ -48,9 +48,22 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
+        #[cfg(feature = "apply")]
+        Command::Apply(command) => match *command {},
+        #[cfg(not(feature = "apply"))]
+        Command::Absent(absent) => Err(lacking(absent.name(), "apply").into()),
     };
     result.unwrap_or_else(|stopped| {
         output::complain(&stopped.diagnostics, &stopped.sources, cli.color);
         ExitCode::from(INPUT_ERROR)
     })
+}
+
+/// The error of a command that this build was made without.
+#[cfg(not(feature = "apply"))]
+fn lacking(command: &str, feature: &str) -> Diagnostic {
+    let message = format!("`firewarden {command}` is not in this build: it needs the feature `{feature}`");
+    Diagnostic::error("feature-missing", message).help(format!(
+        "build it with `cargo install --path crates/firewarden --features {feature}`, or use a release"
+    ))
 }

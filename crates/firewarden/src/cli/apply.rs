@@ -1,0 +1,7 @@
+//! The commands of the feature `apply`, with their options.
+
+use clap::Subcommand;
+
+/// Commands that change what a host runs, or prepare and record that.
+#[derive(Debug, Subcommand)]
+pub enum Apply {}
