@@ -5,6 +5,8 @@
 //! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure, and so is [`anonymize()`] but for
 //! its key.
 
+#[cfg(feature = "apply")]
+pub mod actor;
 mod anonymize;
 mod capture;
 mod clock;
