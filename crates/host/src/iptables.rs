@@ -2,7 +2,7 @@
 //! matches of iptables-nft that nft has no words for.
 
 use crate::capture::Collected;
-use crate::program::{find, run};
+use crate::program::{ProgramError, find, run};
 use crate::snapshot::{IP6TABLES, IPTABLES, RULESET};
 use std::fs;
 use std::io::ErrorKind;
@@ -74,6 +74,46 @@ pub(crate) fn collect(collected: &mut Collected) -> Vec<String> {
 pub(crate) fn legacy_rules() -> Vec<String> {
     let texts = FAMILIES.iter().filter_map(|family| legacy(family).ok());
     texts.filter(|text| !text.is_empty()).map(|text| without_counters(&text)).collect()
+}
+
+/// Whether a listing of nft has rules that nft has no words for.
+pub(crate) fn has_opaque_rules(listing: &str) -> bool {
+    ["xt match", "xt target"].iter().any(|words| listing.contains(words))
+}
+
+/// What `iptables-save` and `ip6tables-save` of iptables-nft print, given what nft lists; empty where no table there has
+/// a name that iptables uses.
+pub(crate) fn new_saves(listing: &str) -> Result<[String; 2], ProgramError> {
+    let tables: Vec<&str> = listing.lines().filter(|line| line.starts_with("table ")).collect();
+    let save = |family: &Family, word: &str| {
+        let is_of_iptables = |line: &&str| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some(word)
+                && matches!(words.next(), Some("filter" | "nat" | "mangle" | "raw" | "security"))
+        };
+        if !tables.iter().any(is_of_iptables) {
+            return Ok(String::new());
+        }
+        match variant(family.program, "nft") {
+            Some(program) => match run(&program, &[]) {
+                // A table of that name that isn't iptables' own: nft lists all of it.
+                Err(ProgramError::Failed { .. }) if !has_opaque_rules(listing) => Ok(String::new()),
+                printed => printed,
+            },
+            None if has_opaque_rules(listing) => {
+                Err(ProgramError::Missing(format!("{}-nft-save", family.program)))
+            }
+            None => Ok(String::new()),
+        }
+    };
+    let [v4, v6] = &FAMILIES;
+    Ok([save(v4, "ip")?, save(v6, "ip6")?])
+}
+
+/// What `iptables-legacy-save` and `ip6tables-legacy-save` print; empty where the kernel has no tables of theirs.
+pub(crate) fn legacy_saves() -> Result<[String; 2], String> {
+    let [v4, v6] = &FAMILIES;
+    Ok([legacy(v4)?, legacy(v6)?])
 }
 
 /// What the old iptables of a family has; empty where it isn't in use.

@@ -1,7 +1,8 @@
 //! This Linux host: what it runs, and snapshots of it.
 //!
 //! [`capture()`] asks the kernel and its programs for everything that the meaning of a ruleset hangs on,
-//! [`snapshot::write`] makes a folder of it, and [`parse`] reads such files. Beside `firewarden-oracle`, which has
+//! [`snapshot::write`] makes a folder of it, and [`parse`] reads such files. [`state`] reads the rules alone, with a digest
+//! that tells whether two rulesets are the same. Beside `firewarden-oracle`, which has
 //! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure, and so is [`anonymize()`] but for
 //! its key.
 
@@ -17,6 +18,7 @@ pub mod parse;
 pub mod probe;
 mod program;
 pub mod snapshot;
+pub mod state;
 mod sysctl;
 
 pub use anonymize::anonymize;
