@@ -226,7 +226,7 @@ pub fn parse_range(text: &str) -> Result<AddressRange, AddressError> {
 }
 
 /// The beginning of a text that goes into a message: a line of megabytes must not.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     const LIMIT: usize = 80;
     match text.char_indices().nth(LIMIT) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()).replace('`', "'"),

@@ -17,6 +17,7 @@ pub mod relational;
 pub mod stack;
 mod suggest;
 mod trace;
+pub mod yaml;
 
 pub use check::{CheckOptions, Checked, Disagreement, RulesUsed, check, complete_hosts, single_host_stack};
 pub use located::{Located, Place};

@@ -6,8 +6,6 @@
 mod model;
 mod read;
 mod schema;
-mod values;
-mod yaml;
 
 pub use model::{
     Assumption, DeclaredIntent, Exception, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,

@@ -3,11 +3,10 @@
 use super::model::{
     Assumption, DeclaredIntent, Exception, Group, Host, Interface, InterfaceAddress, NamedService, StackFile,
 };
-use super::values::{Fields, Values};
-use super::yaml::{self, Data, Node, Scalar};
 use crate::address::{number, parse_address, parse_with_length, shorten};
 use crate::intent::{Expectation, Peer, RESERVED, Service, is_name, parse_intent, parse_peer, parse_service};
 use crate::located::{Located, Place};
+use crate::yaml::{self, Data, Fields, Kind, Node, Scalar, Values};
 use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,14 +23,23 @@ pub(super) const INTENT_KEYS: [&str; 12] = [
 ];
 pub(super) const ASSUMPTION_KEYS: [&str; 5] = ["atom", "is", "host", "owner", "expires"];
 
+/// The kind of file.
+const STACK: Kind = Kind {
+    name: "the stack file",
+    syntax: "stack-syntax",
+    mismatch: "stack-type",
+    unknown_key: "stack-unknown-key",
+    missing_key: "stack-missing-key",
+};
+
 /// Reads a stack file. What is wrong is in the diagnostics and left out of the result; a file that isn't YAML gives
 /// an empty stack and one error. Linear in the text but for name lookups.
 pub fn read_stack(file: FileId, text: &str) -> (StackFile, Vec<Diagnostic>) {
-    let root = match yaml::parse(file, text) {
+    let root = match yaml::parse(STACK, file, text) {
         Ok(root) => root,
         Err(diagnostic) => return (StackFile::default(), vec![*diagnostic]),
     };
-    let mut values = Values::default();
+    let mut values = Values::new(STACK);
     if matches!(root.data, Data::Null) {
         values.report(
             Diagnostic::error("stack-empty", "the stack file is empty")
@@ -325,11 +333,7 @@ impl Reader {
                 [("atom", atom.is_none()), ("is", holds.is_none()), ("owner", owner.is_none())]
             {
                 if missing && fields.get(key).is_none() {
-                    self.values.report(
-                        Diagnostic::error("stack-missing-key", format!("an assumption needs `{key}`"))
-                            .at(item.span, "")
-                            .help("write it as `{ atom: limit rate 5/second, is: true, owner: web-team, expires: 2027-03-31 }`"),
-                    );
+                    self.values.missing(item.span, "an assumption", key, "write it as `{ atom: limit rate 5/second, is: true, owner: web-team, expires: 2027-03-31 }`");
                 }
             }
             if let Some(date) = &expires
@@ -359,11 +363,7 @@ impl Reader {
             let reason = self.values.text(&fields, "reason").filter(|reason| !reason.value.trim().is_empty());
             for (key, missing) in [("id", id.is_none()), ("reason", reason.is_none())] {
                 if missing {
-                    self.values.report(
-                        Diagnostic::error("stack-missing-key", format!("an exception needs `{key}`"))
-                            .at(item.span, "")
-                            .help("write it as `{ id: open-management, where: tcp dport 22, reason: bastion, expires: 2027-03-31 }`"),
-                    );
+                    self.values.missing(item.span, "an exception", key, "write it as `{ id: open-management, where: tcp dport 22, reason: bastion, expires: 2027-03-31 }`");
                 }
             }
             let expires = self.values.text(&fields, "expires");

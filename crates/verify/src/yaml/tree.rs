@@ -2,6 +2,7 @@
 //!
 //! Everything is kept as text: whether `no` or `10.10` is a word or a number is for the reader of the tree to say.
 
+use super::Kind;
 use crate::address::shorten;
 use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -19,7 +20,7 @@ const NODE_LIMIT: usize = 2_000_000;
 
 /// A value of the document.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Node {
     /// Where it stands. Of a list or a map only the beginning is known.
     pub span: Span,
     /// What it is.
@@ -28,7 +29,7 @@ pub(super) struct Node {
 
 /// What a value is.
 #[derive(Clone, Debug)]
-pub(super) enum Data {
+pub enum Data {
     /// Nothing, `~` or `null`.
     Null,
     /// A scalar of any kind.
@@ -41,7 +42,7 @@ pub(super) enum Data {
 
 /// A scalar as text.
 #[derive(Clone, Debug)]
-pub(super) struct Scalar {
+pub struct Scalar {
     /// The text, without quotes.
     pub text: String,
     /// Where it stands, without quotes where `exact`.
@@ -50,8 +51,11 @@ pub(super) struct Scalar {
     pub exact: bool,
 }
 
-/// Reads one document. An empty text is [`Data::Null`]. The error is ready for people.
-pub(super) fn parse(file: FileId, text: &str) -> Result<Node, Box<Diagnostic>> {
+/// Reads one document. An empty text is [`Data::Null`].
+///
+/// # Errors
+/// What is wrong with the text, ready for people. Linear in the text, within the limits of depth, nodes and aliases.
+pub fn parse(kind: Kind, file: FileId, text: &str) -> Result<Node, Box<Diagnostic>> {
     let mut budget = serde_saphyr::Budget::default();
     budget.max_depth = DEPTH_LIMIT;
     budget.flow_nesting_limit = DEPTH_LIMIT;
@@ -65,7 +69,7 @@ pub(super) fn parse(file: FileId, text: &str) -> Result<Node, Box<Diagnostic>> {
     };
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
         Ok(raw) => Ok(raw.into_node(file, text)),
-        Err(error) => Err(Box::new(explain(file, text, error.without_snippet()))),
+        Err(error) => Err(Box::new(explain(kind, file, text, error.without_snippet()))),
     }
 }
 
@@ -210,7 +214,7 @@ fn span_of(file: FileId, source: &str, location: Location) -> Span {
 }
 
 /// The library's error in our words.
-fn explain(file: FileId, source: &str, error: &Error) -> Diagnostic {
+fn explain(kind: Kind, file: FileId, source: &str, error: &Error) -> Diagnostic {
     let span = error.location().map(|location| span_of(file, source, location));
     let (message, help) = match error {
         Error::DuplicateMappingKey { key, .. } => {
@@ -229,7 +233,7 @@ fn explain(file: FileId, source: &str, error: &Error) -> Diagnostic {
         ),
         other => explain_syntax(source, span, &plain_message(other)),
     };
-    let diagnostic = Diagnostic::error("stack-syntax", message).help(help);
+    let diagnostic = Diagnostic::error(kind.syntax, message).help(help);
     match span {
         Some(span) => diagnostic.at(span, ""),
         None => diagnostic,

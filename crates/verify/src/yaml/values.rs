@@ -1,17 +1,18 @@
 //! From YAML nodes to values of the wanted shape, with diagnostics for those that aren't.
 
-use super::yaml::{Data, Node, Scalar};
+use super::{Data, Kind, Node, Scalar};
 use crate::address::shorten;
 use crate::located::Located;
 use crate::suggest::nearest;
 use firewarden_diagnostic::{Diagnostic, Severity, Span};
 
-/// The most diagnostics of one stack file; one more says that there are others.
+/// The most diagnostics of one file; one more says that there are others.
 const MOST_DIAGNOSTICS: usize = 1000;
 
 /// Collects what is wrong.
-#[derive(Default)]
-pub(super) struct Values {
+#[derive(Debug)]
+pub struct Values {
+    kind: Kind,
     diagnostics: Vec<Diagnostic>,
     /// Those that aren't kept.
     more: usize,
@@ -19,14 +20,16 @@ pub(super) struct Values {
     hidden_error: bool,
 }
 
-/// A map whose keys are known by name. Keys are unique (the YAML module sees to it).
-pub(super) struct Fields<'a> {
+/// A map whose keys are known by name. Keys are unique (the parser sees to it).
+#[derive(Debug)]
+pub struct Fields<'a> {
     entries: &'a [(Scalar, Node)],
     /// Of the map; its beginning.
     pub span: Span,
 }
 
 impl<'a> Fields<'a> {
+    /// The value of a key, where it has one.
     pub fn get(&self, key: &str) -> Option<&'a Node> {
         self.entries
             .iter()
@@ -42,6 +45,12 @@ impl<'a> Fields<'a> {
 }
 
 impl Values {
+    /// Nothing wrong yet.
+    pub fn new(kind: Kind) -> Values {
+        Values { kind, diagnostics: Vec::new(), more: 0, hidden_error: false }
+    }
+
+    /// Takes what is wrong; the first thousand are kept.
     pub fn report(&mut self, diagnostic: Diagnostic) {
         if self.diagnostics.len() < MOST_DIAGNOSTICS {
             self.diagnostics.push(diagnostic);
@@ -60,7 +69,7 @@ impl Values {
     pub fn finish(mut self) -> Vec<Diagnostic> {
         if self.more > 0 {
             let severity = if self.hidden_error { Severity::Error } else { Severity::Note };
-            let message = format!("{} more about the stack file are not shown", self.more);
+            let message = format!("{} more about {} are not shown", self.more, self.kind.name);
             self.diagnostics.push(
                 Diagnostic::new(severity, "more-diagnostics", message)
                     .help("correct those that are shown, then check again"),
@@ -69,8 +78,14 @@ impl Values {
         self.diagnostics
     }
 
+    /// Tells that a key is needed.
+    pub fn missing(&mut self, at: Span, what: &str, key: &str, help: &str) {
+        let message = format!("{what} needs `{key}`");
+        self.report(Diagnostic::error(self.kind.missing_key, message).at(at, "").help(help));
+    }
+
     /// "expected X, found Y".
-    fn mismatch(&mut self, node: &Node, what: &str, expected: &str) {
+    pub fn mismatch(&mut self, node: &Node, what: &str, expected: &str) {
         let found = match &node.data {
             Data::Null => "nothing".to_owned(),
             Data::Scalar(scalar) => format!("`{}`", shorten(&scalar.text)),
@@ -78,7 +93,7 @@ impl Values {
             Data::Map(_) => "a map".to_owned(),
         };
         self.report(
-            Diagnostic::error("stack-type", format!("{what} is {expected}, not {found}"))
+            Diagnostic::error(self.kind.mismatch, format!("{what} is {expected}, not {found}"))
                 .at(node.span, "")
                 .help(format!("write {expected} here")),
         );
@@ -111,7 +126,7 @@ impl Values {
                 None => format!("the keys of {what} are {}", quoted(known)),
             };
             let message = format!("`{}` is not a key of {what}", shorten(&key.text));
-            self.report(Diagnostic::error("stack-unknown-key", message).at(key.span, "").help(help));
+            self.report(Diagnostic::error(self.kind.unknown_key, message).at(key.span, "").help(help));
         }
         Some(Fields { entries, span: node.span })
     }
@@ -183,6 +198,6 @@ impl Values {
 }
 
 /// Words in backticks with commas between.
-pub(super) fn quoted(words: &[&str]) -> String {
+pub fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
