@@ -4,68 +4,11 @@
 
 mod common;
 
+use common::namespace::Namespace;
 use common::{Folder, Run};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
-
-/// A network namespace that ends with the value, and with the test's process however that ends: whoever holds it waits
-/// for the end of a pipe.
-struct Namespace {
-    holder: Child,
-}
-
-impl Namespace {
-    fn new() -> Result<Namespace, String> {
-        let mut holder = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo ready; exec cat >/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run unshare: {error}"))?;
-        let mut ready = String::new();
-        let mut out = std::io::BufReader::new(holder.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut out, &mut ready).unwrap();
-        if ready != "ready\n" {
-            let told = holder.wait_with_output().unwrap();
-            return Err(String::from_utf8_lossy(&told.stderr).trim().to_owned());
-        }
-        Ok(Namespace { holder })
-    }
-
-    fn id(&self) -> String {
-        self.holder.id().to_string()
-    }
-
-    fn path(&self) -> PathBuf {
-        Path::new("/proc").join(self.id()).join("ns/net")
-    }
-
-    /// Runs commands of a shell, one a line.
-    fn shell(&self, script: &str) {
-        let net = format!("--net={}", self.path().display());
-        let done = Command::new("nsenter").args([&net, "sh", "-euc", script]).output().unwrap();
-        assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        firewarden_host::within(Some(&self.path()), work).unwrap()
-    }
-
-    fn listen(&self, address: &str) -> TcpListener {
-        self.within(|| TcpListener::bind(address).unwrap())
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
 
 /// What became of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Running the program in a folder of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod namespace;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
