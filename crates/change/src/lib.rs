@@ -3,3 +3,4 @@
 
 pub mod delta;
 pub mod plan;
+pub mod trial;
