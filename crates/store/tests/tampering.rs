@@ -254,7 +254,7 @@ fn flipped_bytes() {
     let path = Journal::path_in(folder.path());
     let original = std::fs::read(&path).unwrap();
     let (mut found, mut refused) = (0, 0);
-    for offset in (0..original.len()).step_by(101) {
+    for offset in (0..original.len()).step_by(211) {
         let mut bytes = original.clone();
         bytes[offset] ^= 0x41;
         std::fs::write(&path, &bytes).unwrap();
@@ -266,7 +266,7 @@ fn flipped_bytes() {
         let _ = std::fs::remove_file(path.with_extension("sqlite-wal"));
         let _ = std::fs::remove_file(path.with_extension("sqlite-shm"));
     }
-    assert!(found > 50, "{found} found, {refused} refused");
+    assert!(found > 25, "{found} found, {refused} refused");
 }
 
 /// Whether there are findings, and the entries.
