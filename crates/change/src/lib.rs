@@ -11,4 +11,5 @@ pub mod plan;
 pub mod policy;
 #[cfg(feature = "records")]
 pub mod record;
+pub mod switch;
 pub mod trial;
