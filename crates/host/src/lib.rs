@@ -11,15 +11,21 @@ pub mod actor;
 mod anonymize;
 mod capture;
 mod clock;
+#[cfg(feature = "apply")]
+pub mod folder;
 mod generation;
 mod iptables;
 pub mod parse;
 #[cfg(feature = "apply")]
 pub mod probe;
 mod program;
+#[cfg(feature = "apply")]
+pub mod signature;
 pub mod snapshot;
 pub mod state;
 mod sysctl;
+#[cfg(feature = "apply")]
+pub mod trust;
 
 pub use anonymize::anonymize;
 pub use capture::{CaptureError, CaptureOptions, capture, host_name};
