@@ -20,6 +20,8 @@ pub mod parse;
 pub mod probe;
 mod program;
 #[cfg(feature = "apply")]
+pub mod sandbox;
+#[cfg(feature = "apply")]
 pub mod signature;
 pub mod snapshot;
 pub mod state;

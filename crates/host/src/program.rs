@@ -1,7 +1,7 @@
 //! Running the system's own programs: found where root finds them, in plain English, with an end.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -67,20 +67,36 @@ fn is_program(path: &Path) -> bool {
 /// # Errors
 /// [`ProgramError`]; a program that writes to standard error but ends well is no error.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, ProgramError> {
+    run_with(program, arguments, |_| {}, "")
+}
+
+/// The same with something to read on standard input, and what else a command can be told.
+pub(crate) fn run_with(
+    program: &str,
+    arguments: &[&str],
+    prepare: impl FnOnce(&mut Command),
+    input: &str,
+) -> Result<String, ProgramError> {
     let path = find(program).ok_or_else(|| ProgramError::Missing(program.to_owned()))?;
     let not_started = |error: &std::io::Error| ProgramError::NotStarted {
         program: program.to_owned(),
         reason: error.to_string(),
     };
-    let mut child = Command::new(path.as_os_str())
+    let mut command = Command::new(path.as_os_str());
+    command
         .args(arguments.iter().map(OsStr::new))
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| not_started(&error))?;
+        .stderr(Stdio::piped());
+    prepare(&mut command);
+    let mut child = command.spawn().map_err(|error| not_started(&error))?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
+    if let Some(mut pipe) = child.stdin.take() {
+        let input = input.to_owned();
+        // A program that stops reading says why when it ends.
+        thread::spawn(move || drop(pipe.write_all(input.as_bytes())));
+    }
     let out = thread::spawn(move || read_all(out));
     let err = thread::spawn(move || read_all(err));
     let command = std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ");

@@ -1,8 +1,9 @@
 //! What differs between two versions of a table.
 
-use super::listing::{Chain, Object, Rule, Set, Table};
+use super::listing::{Chain, Object, Rule, Set, Table, normal_form};
 use super::{Edit, EditLine};
 use imara_diff::{Algorithm, Diff, InternedInput};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -77,6 +78,53 @@ impl<'t, 'a> Difference<'t, 'a> {
         dynamic.extend(to.written_sets());
         dynamic.extend(from.sets.iter().chain(&to.sets).filter(|set| set.is_dynamic()).map(|set| set.name));
         Difference { from, to, anew, hunks, dynamic }
+    }
+
+    /// The same the other way round: rules that stay are the same ones.
+    pub fn inverted(self) -> Difference<'t, 'a> {
+        let Difference { from, to, mut anew, mut hunks, dynamic } = self;
+        out_of_order(to, from, &mut anew);
+        hunks.retain(|name, _| !anew.chains.contains(name));
+        for hunk in hunks.values_mut().flatten() {
+            std::mem::swap(&mut hunk.from, &mut hunk.to);
+        }
+        Difference { from: to, to: from, anew, hunks, dynamic }
+    }
+
+    /// Whether rules with a chain of their own come or go.
+    pub fn has_chains(&self) -> bool {
+        let lone =
+            self.lone_chains(self.from, self.to).into_iter().chain(self.lone_chains(self.to, self.from));
+        let sides = [(self.from, true), (self.to, false)];
+        lone.into_iter().any(|chain| have_chains(&chain.rules))
+            || self.hunks.iter().any(|(name, hunks)| {
+                sides.iter().any(|(table, is_from)| {
+                    let rules = table.chain(name).map(|chain| chain.rules.as_slice()).unwrap_or_default();
+                    hunks.iter().any(|hunk| {
+                        let range = if *is_from { &hunk.from } else { &hunk.to };
+                        have_chains(rules.get(range.clone()).unwrap_or_default())
+                    })
+                })
+            })
+    }
+
+    /// Makes the first hunk of each chain reach to its end, so that every rule comes at the end.
+    pub fn to_the_end(&mut self) {
+        for (name, hunks) in &mut self.hunks {
+            let length = |table: &Table<'a>| table.chain(name).map_or(0, |chain| chain.rules.len());
+            hunks.truncate(1);
+            if let Some(hunk) = hunks.first_mut() {
+                (hunk.from.end, hunk.to.end) = (length(self.from), length(self.to));
+            }
+        }
+    }
+
+    /// True where not even one transaction can change the table in place: Linux refuses other flags together with base
+    /// chains that come or go.
+    pub fn needs_new_table(&self) -> bool {
+        let lone =
+            self.lone_chains(self.from, self.to).into_iter().chain(self.lone_chains(self.to, self.from));
+        self.from.flags != self.to.flags && lone.into_iter().any(|chain| chain.base.is_some())
     }
 
     /// True where nothing differs that loading rules can change.
@@ -350,18 +398,22 @@ fn out_of_order<'a>(from: &Table<'a>, to: &Table<'a>, anew: &mut Anew<'a>) {
 
 /// The rules that differ. A rule that names something that is made anew counts as another one.
 fn rules(from: &[Rule<'_>], to: &[Rule<'_>], anew: &Anew<'_>) -> Vec<Hunk> {
-    let tokens = |rules: &[Rule<'_>], side: u8| {
-        rules
-            .iter()
-            .map(|rule| (rule.text.to_owned(), if anew.is_named_in(rule.text) { side } else { 0 }))
-            .collect::<Vec<_>>()
-    };
+    fn tokens<'r>(rules: &'r [Rule<'_>], anew: &Anew<'_>, side: u8) -> Vec<(Cow<'r, str>, u8)> {
+        let token =
+            |rule: &'r Rule<'_>| (normal_form(rule.text), if anew.is_named_in(rule.text) { side } else { 0 });
+        rules.iter().map(token).collect()
+    }
     let mut input = InternedInput::default();
-    input.update_before(tokens(from, 1).into_iter());
-    input.update_after(tokens(to, 2).into_iter());
+    input.update_before(tokens(from, anew, 1).into_iter());
+    input.update_after(tokens(to, anew, 2).into_iter());
     let range = |range: Range<u32>| range.start as usize..range.end as usize;
     Diff::compute(Algorithm::Histogram, &input)
         .hunks()
         .map(|hunk| Hunk { from: range(hunk.before), to: range(hunk.after) })
         .collect()
+}
+
+/// Whether one of the rules leads to a chain without a name.
+pub(super) fn have_chains(rules: &[Rule<'_>]) -> bool {
+    rules.iter().any(|rule| rule.text.contains("jump {\n") || rule.text.contains("goto {\n"))
 }

@@ -4,6 +4,7 @@
 //! Nothing in here knows what a rule means. nft prints equal rules in equal words, so that words are enough to compare,
 //! and it reads what it prints, so that they are enough to load again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The family and the name of a table.
@@ -286,10 +287,17 @@ fn table<'a>(name: TableName, lines: &mut Lines<'a>) -> Result<Table<'a>, Listin
 
 fn chain<'a>(name: &'a str, lines: &mut Lines<'a>) -> Result<Chain<'a>, ListingError> {
     let mut chain = Chain { name, base: None, policy: None, other: Vec::new(), rules: Vec::new() };
-    for line in lines.by_ref() {
-        let words = line.text.trim();
+    while let Some(line) = lines.next() {
+        let mut words = line.text.trim();
         if words == "}" {
             return Ok(chain);
+        }
+        // A chain without a name stands within the rule that leads to it, over several lines.
+        let mut open = depth(words);
+        while open > 0 && split_handle(words).1.is_none() {
+            let Some(more) = lines.next() else { return Err(line.strange()) };
+            open += depth(more.text);
+            words = lines.text.get(line.from..lines.at).unwrap_or_default().trim();
         }
         match split_handle(words) {
             ("", _) => {}
@@ -383,6 +391,51 @@ fn split(text: &str, separator: u8) -> Vec<&str> {
     }
     parts.push(text.get(from..).unwrap_or_default());
     parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+/// The words of a rule such that rules which nft prints in two ways become equal. The kernel lists the elements of some
+/// anonymous sets (such as `tcp flags { syn | ack, syn }`) by a hash that is another one each time they are loaded: here
+/// they are in order. And nft makes a plain match of a set with one element when it loads it, which an interval that was
+/// merged of several becomes only the second time: here it has no braces. O(n log n); for comparing, not for loading.
+pub fn normal_form(rule: &str) -> Cow<'_, str> {
+    if !rule.contains('{') {
+        return Cow::Borrowed(rule);
+    }
+    // For each open brace, the parts before a comma, and the text before the brace.
+    let mut open: Vec<(Vec<String>, String)> = Vec::new();
+    let (mut text, mut quoted) = (String::with_capacity(rule.len()), false);
+    for character in rule.chars() {
+        match (character, open.last_mut()) {
+            ('"', _) => {
+                quoted = !quoted;
+                text.push('"');
+            }
+            ('{', _) if !quoted => open.push((Vec::new(), std::mem::take(&mut text))),
+            (',', Some((parts, _))) if !quoted => parts.push(std::mem::take(&mut text)),
+            ('}', Some(_)) if !quoted => {
+                let Some((parts, before)) = open.pop() else { continue };
+                text = before + &closed(parts, text);
+            }
+            _ => text.push(character),
+        }
+    }
+    // A brace too many stays as it was.
+    for (mut parts, before) in open.into_iter().rev() {
+        parts.push(text);
+        text = before + "{" + &parts.join(",");
+    }
+    Cow::Owned(text)
+}
+
+/// What stood in braces. A chain within a rule has line breaks, and its rules keep their order.
+fn closed(mut parts: Vec<String>, last: String) -> String {
+    if parts.is_empty() {
+        return if last.contains('\n') { format!("{{{last}}}") } else { last.trim().to_owned() };
+    }
+    parts.push(last);
+    let mut parts: Vec<&str> = parts.iter().map(|part| part.trim()).collect();
+    parts.sort_unstable();
+    format!("{{ {} }}", parts.join(", "))
 }
 
 /// What names an element: everything before its options and its value; and whether it goes away by itself.

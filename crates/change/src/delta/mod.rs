@@ -12,10 +12,10 @@ mod compare;
 mod listing;
 mod script;
 
-pub use listing::{Chain, Element, Listing, ListingError, Object, Rule, Set, Table, TableName};
+pub use listing::{Chain, Element, Listing, ListingError, Object, Rule, Set, Table, TableName, normal_form};
 
 use crate::plan::Inverse;
-use compare::Difference;
+use compare::{Difference, have_chains};
 use script::{Direction, Step};
 use std::collections::BTreeSet;
 
@@ -81,39 +81,65 @@ pub fn delta(
     manner: Manner,
     touches: impl Fn(&TableName) -> bool,
 ) -> Delta {
-    let mut delta = Delta::default();
-    let (mut back, mut inverse) = (Vec::new(), Vec::new());
-    let mut forward = Vec::new();
-    for table in before.tables.iter().filter(|table| touches(&table.name)) {
-        let Some(other) = after.table(&table.name) else {
-            script::remove(table, manner, &mut forward);
-            script::create(table, Manner::Refill, &mut back);
-            script::create(table, Manner::Fine, &mut inverse);
-            delta.tables.insert(table.name.clone());
-            delta.edits.push(whole(table, EditLine::Removed));
-            continue;
-        };
-        let there = Difference::between(table, other);
-        if there.is_nothing() {
-            delta.notes.extend(there.notes());
+    let touched = |table: &&Table<'_>| touches(&table.name);
+    let mut pairs: Vec<Difference<'_, '_>> = Vec::new();
+    let (mut gone, mut notes) = (Vec::new(), Vec::new());
+    for table in before.tables.iter().filter(touched) {
+        match after.table(&table.name) {
+            None => gone.push(table),
+            Some(other) => {
+                let difference = Difference::between(table, other);
+                notes.extend(difference.notes());
+                if !difference.is_nothing() {
+                    pairs.push(difference);
+                }
+            }
+        }
+    }
+    let new = after.tables.iter().filter(touched).filter(|table| before.table(&table.name).is_none());
+    let new: Vec<_> = new.collect();
+    // nft (1.0.6, for one) crashes on a script that puts a rule beside another one and has a rule with a chain of its own,
+    // wherever. There, rules come only at the ends of chains; what follows the first difference goes and comes back.
+    let mut whole = gone.iter().chain(&new).flat_map(|table| &table.chains);
+    if whole.any(|chain| have_chains(&chain.rules)) || pairs.iter().any(Difference::has_chains) {
+        pairs.iter_mut().for_each(Difference::to_the_end);
+    }
+    let mut delta = Delta { notes, ..Delta::default() };
+    let (mut forward, mut back, mut inverse) = (Vec::new(), Vec::new(), Vec::new());
+    for table in gone {
+        script::remove(table, manner, &mut forward);
+        script::create(table, Manner::Refill, &mut back);
+        script::create(table, Manner::Fine, &mut inverse);
+        delta.edits.push(whole_table(table, EditLine::Removed));
+        delta.tables.insert(table.name.clone());
+    }
+    for there in pairs {
+        delta.tables.insert(there.from.name.clone());
+        delta.edits.extend(there.edits());
+        if there.needs_new_table() {
+            script::remove(there.from, manner, &mut forward);
+            script::create(there.to, Manner::Fine, &mut forward);
+            script::create(there.from, Manner::Refill, &mut back);
+            script::remove(there.to, Manner::Fine, &mut inverse);
+            script::create(there.from, Manner::Fine, &mut inverse);
+            delta.notes.push(format!(
+                "table `{}` is made anew, since its flags and its base chains can't change together: counters and \
+                 elements that packets or timeouts brought are lost",
+                there.from.name
+            ));
             continue;
         }
-        let here = Difference::between(other, table);
         script::change(&there, manner, Direction::Forward, &mut forward);
+        let here = there.inverted();
         script::change(&here, Manner::Refill, Direction::Back, &mut back);
         script::change(&here, Manner::Fine, Direction::Back, &mut inverse);
-        delta.tables.insert(table.name.clone());
-        delta.edits.extend(there.edits());
-        delta.notes.extend(there.notes());
     }
-    for table in after.tables.iter().filter(|table| touches(&table.name)) {
-        if before.table(&table.name).is_none() {
-            script::create(table, manner, &mut forward);
-            script::remove(table, Manner::Refill, &mut back);
-            script::remove(table, Manner::Fine, &mut inverse);
-            delta.tables.insert(table.name.clone());
-            delta.edits.push(whole(table, EditLine::Added));
-        }
+    for table in new {
+        script::create(table, manner, &mut forward);
+        script::remove(table, Manner::Refill, &mut back);
+        script::remove(table, Manner::Fine, &mut inverse);
+        delta.edits.push(whole_table(table, EditLine::Added));
+        delta.tables.insert(table.name.clone());
     }
     delta.forward = script::text(&forward);
     delta.rollback = script::text(&back);
@@ -121,8 +147,26 @@ pub fn delta(
     delta
 }
 
+/// The text for `nft -f` of a quick way back, given what `nft -a list ruleset` prints once the change is in. `None` where a
+/// rule isn't where it should be: then only the whole rollback helps. O(n).
+pub fn inverse_script(inverse: &[Inverse], now: &Listing<'_>) -> Option<String> {
+    let mut text = String::new();
+    for step in inverse {
+        match step {
+            Inverse::Command(command) => text.push_str(command),
+            Inverse::DeleteRule { family, table, chain, index } => {
+                let name = TableName { family: family.clone(), name: table.clone() };
+                let rule = now.table(&name)?.chain(chain)?.rules.get(*index)?;
+                text.push_str(&format!("delete rule {name} {chain} handle {}", rule.handle));
+            }
+        }
+        text.push('\n');
+    }
+    Some(text)
+}
+
 /// The edit of a table that comes or goes.
-fn whole(table: &Table<'_>, kind: fn(String) -> EditLine) -> Edit {
+fn whole_table(table: &Table<'_>, kind: fn(String) -> EditLine) -> Edit {
     let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
     let counted = |number: usize, word: &str| match number {
         1 => format!("1 {word}"),

@@ -289,8 +289,12 @@ impl<'t, 'a> Writer<'_, 't, 'a> {
     }
 
     fn add_rules(&mut self, old: &Chain<'a>, new: &Chain<'a>, hunk: &Hunk) {
-        // What follows a hunk stays.
-        let place = match old.rules.get(hunk.from.end) {
+        // What follows a hunk stays, and has the handle of the listing that was read of the kernel.
+        let next = match self.direction {
+            Direction::Forward => old.rules.get(hunk.from.end),
+            Direction::Back => new.rules.get(hunk.to.end),
+        };
+        let place = match next {
             Some(next) => format!("insert rule {} position {}", self.named(new.name), next.handle),
             None => format!("add rule {}", self.named(new.name)),
         };

@@ -1,6 +1,7 @@
 //! Texts of listings without what packets and time change in them. Lines that aren't understood stay as they are: then
 //! equal rulesets may look different, never the other way round.
 
+use firewarden_change::delta::normal_form;
 use std::collections::BTreeMap;
 
 /// The canonical text of `nft list ruleset`, with or without `-a` and `-s`. O(n log n).
@@ -44,7 +45,7 @@ fn table(body: &[&str]) -> String {
                 let place = hook.split_once("; policy").map_or(*hook, |(place, _)| place);
                 hooks.entry(place.trim()).or_default().push(line.trim());
             }
-            inside.iter().map(|line| stateless(line) + "\n").collect()
+            inside.iter().map(|line| normal_form(&stateless(line)).into_owned() + "\n").collect()
         } else {
             object(&inside)
         };

@@ -103,3 +103,16 @@ fn no_end_and_no_table_are_errors_not_panics() {
     assert!(Listing::read("table inet t {\n\tthing x {\n\t}\n}\n").is_err());
     assert_eq!(Listing::read("").unwrap().tables.len(), 0);
 }
+
+#[test]
+fn rules_that_are_printed_in_two_ways_are_equal() {
+    let normal = |text: &str| normal_form(text).into_owned();
+    assert_eq!(normal("tcp flags { syn | ack, syn } drop"), normal("tcp flags { syn, syn | ack } drop"));
+    assert_eq!(normal("ip daddr { 10.0.0.0-10.0.2.255 } drop"), normal("ip daddr 10.0.0.0-10.0.2.255 drop"));
+    let nested = "tcp dport vmap { 1 : jump { a, b }, 2 : drop } log prefix \"{ b, a\"";
+    assert_eq!(normal(nested), nested);
+    assert_ne!(normal("jump {\n\taccept\n\tdrop\n}"), normal("jump {\n\tdrop\n\taccept\n}"));
+    for odd in ["a { b, c", "a } b, c {", "{,}", "\"{", "ct state { }", "jump {\n\taccept"] {
+        assert_eq!(normal(&normal(odd)), normal(odd));
+    }
+}
