@@ -15,6 +15,8 @@ mod clock;
 pub mod folder;
 mod generation;
 mod iptables;
+#[cfg(feature = "apply")]
+pub mod kernel;
 pub mod parse;
 #[cfg(feature = "apply")]
 pub mod probe;

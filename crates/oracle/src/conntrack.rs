@@ -3,9 +3,9 @@
 
 use std::io;
 
-use crate::netlink::{ACK, CREATE, REQUEST, Request, Socket};
 use crate::packet::{SCTP_TAG, protocol};
 use crate::wire::Class;
+use firewarden_netlink::{ACK, CREATE, REQUEST, Request, Socket};
 
 const SUBSYSTEM: u8 = 1;
 const NEW: u8 = 0;

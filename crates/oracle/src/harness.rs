@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use crate::model::{Error, LoadError, Ruleset};
-use crate::netlink::{ACK, Attributes, DUMP, REQUEST, Request, Socket, be32, be64, text};
 use crate::packet::{UNTRACKED_ID, UNTRACKED_LABEL};
 use crate::pieces;
+use firewarden_netlink::{ACK, Attributes, DUMP, REQUEST, Request, Socket, be32, be64, text};
 
 /// Name of the table.
 pub const TABLE: &str = "zz_firewarden_oracle";

@@ -40,7 +40,6 @@ mod conntrack;
 mod harness;
 mod model;
 mod namespace;
-mod netlink;
 mod oracle;
 mod packet;
 mod pieces;

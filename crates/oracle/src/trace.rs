@@ -5,8 +5,10 @@ use std::io;
 
 use crate::harness::{self, TABLE};
 use crate::model::{Error, StepVerdict, TraceStep};
-use crate::netlink::{ACK, Attributes, DUMP, Message, Messages, REQUEST, Request, Socket, be32, be64, text};
 use crate::sys::{DATAGRAMS, Datagrams};
+use firewarden_netlink::{
+    ACK, Attributes, DUMP, Message, Messages, REQUEST, Request, Socket, be32, be64, text,
+};
 
 /// Bit of `NFNLGRP_NFTRACE`, group 9.
 const TRACE_GROUP: u32 = 1 << 8;

@@ -8,11 +8,11 @@ use crate::conntrack::{self, Flow};
 use crate::harness::{self, Count, Event, Place};
 use crate::model::{Config, Error, Hook, Ruleset, TraceStep};
 use crate::namespace::{self, Namespace};
-use crate::netlink::{Messages, Socket};
 use crate::packet;
 use crate::sys::Datagrams;
 use crate::trace::Tracer;
 use crate::wire::{self, Class, Frame, Outcome, Reply, Request};
+use firewarden_netlink::{Messages, Socket};
 
 /// Flows known at one time; well below the smallest default of `nf_conntrack_max`.
 const MAX_FLOWS: usize = 4096;

@@ -1,5 +1,5 @@
-//! Just enough netlink: building requests, walking attributes, and one socket per use (linux/netlink.h,
-//! linux/netfilter/nfnetlink.h).
+//! Netlink messages of netfilter: building requests, walking attributes, and one socket per use (linux/netlink.h,
+//! linux/netfilter/nfnetlink.h). Whoever sends them knows what the numbers mean.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,6 +17,8 @@ pub const ACK: u16 = 4;
 pub const DUMP: u16 = 0x300;
 /// Create the object if it does not exist.
 pub const CREATE: u16 = 0x400;
+/// Add the object behind the others.
+pub const APPEND: u16 = 0x800;
 
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
@@ -89,6 +91,16 @@ impl Request {
         if let Some(slot) = self.bytes.get_mut(self.start..self.start + 4) {
             slot.copy_from_slice(&length.to_ne_bytes());
         }
+    }
+
+    /// Appends a message as it was made by [`Request::bytes`].
+    pub fn messages(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The messages.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Whether there is no message.
