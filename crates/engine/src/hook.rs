@@ -124,8 +124,9 @@ pub struct Engine<'r> {
     bases: [[Vec<ChainId>; 2]; Hook::ALL.len()],
     /// For each chain, made when first needed.
     indexes: Vec<OnceCell<Index>>,
-    /// Some rule tests `ct status`, so it matters whether a translation really changed an address.
-    pub(crate) asks_for_translation: bool,
+    /// The bits of `ct status` that rules test: where one of a translation is among them, it matters whether the
+    /// translation really changed an address.
+    pub(crate) status_asked: u128,
     /// For each chain and rule.
     traits: Vec<OnceCell<Vec<RuleTraits>>>,
 }
@@ -178,7 +179,11 @@ impl<'r> Engine<'r> {
             ruleset,
             tables: Tables::new(ruleset),
             bases: Hook::ALL.map(|hook| [2, 10].map(|nfproto| ruleset.base_chains(hook, nfproto))),
-            asks_for_translation: ruleset.chains.iter().flat_map(|chain| &chain.rules).any(reads_status),
+            status_asked: ruleset
+                .chains
+                .iter()
+                .flat_map(|chain| &chain.rules)
+                .fold(0, |bits, rule| bits | status_asked(rule)),
             indexes: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
             traits: ruleset.chains.iter().map(|_| OnceCell::new()).collect(),
         }
@@ -776,16 +781,23 @@ fn lacks_tracking(test: &Test, at: &Point) -> bool {
     fields_of(test).iter().any(|field| untracked_field(*field, at))
 }
 
-fn reads_status(rule: &Rule) -> bool {
-    rule.statements.iter().any(|statement| match statement {
-        Statement::Test(test) => fields_of(test).contains(&Field::CT_STATUS),
-        Statement::VerdictMap { key, .. } => key.contains(&Field::CT_STATUS),
-        Statement::Assign { value: Value::Mix { terms, .. }, .. } => {
-            terms.iter().any(|(field, _)| *field == Field::CT_STATUS)
+/// The bits of `ct status` that a rule's answer or effect hangs on.
+fn status_asked(rule: &Rule) -> u128 {
+    let all = Field::CT_STATUS.max_value();
+    let whole = |asked: bool| if asked { all } else { 0 };
+    let of_statement = |statement: &Statement| match statement {
+        Statement::Test(Test::Bits { field: Field::CT_STATUS, cubes, .. }) => {
+            cubes.iter().fold(0, |bits, cube| bits | cube.mask)
         }
-        Statement::Assign { value: Value::Map { key, .. }, .. } => key.contains(&Field::CT_STATUS),
-        _ => false,
-    })
+        Statement::Test(test) => whole(fields_of(test).contains(&Field::CT_STATUS)),
+        Statement::VerdictMap { key, .. } => whole(key.contains(&Field::CT_STATUS)),
+        Statement::Assign { value: Value::Mix { terms, .. }, .. } => {
+            whole(terms.iter().any(|(field, _)| *field == Field::CT_STATUS))
+        }
+        Statement::Assign { value: Value::Map { key, .. }, .. } => whole(key.contains(&Field::CT_STATUS)),
+        _ => 0,
+    };
+    rule.statements.iter().map(of_statement).fold(0, |bits, more| bits | more)
 }
 
 fn traits_of(rule: &Rule) -> RuleTraits {

@@ -69,19 +69,21 @@ impl Engine<'_> {
                 }
             }
         };
+        let bit = match nat.direction {
+            NatDirection::Source => ct_status::SNAT,
+            NatDirection::Destination => ct_status::DNAT,
+        };
         let mut changed = false;
         for (field, origin) in [(address, new_address), (port, new_port)] {
             if let Some(origin) = origin {
-                if self.asks_for_translation {
+                // Telling whether an address that isn't known differs from the packet's own cuts packets into many small
+                // parts, so it is asked only for a bit that somebody looks at.
+                if self.status_asked & bit != 0 {
                     changed = keep_change(flow, field, &origin, changed);
                 }
                 flow.put(field, origin);
             }
         }
-        let bit = match nat.direction {
-            NatDirection::Source => ct_status::SNAT,
-            NatDirection::Destination => ct_status::DNAT,
-        };
         if changed {
             flow.set_bits(Field::CT_STATUS, bit);
         }

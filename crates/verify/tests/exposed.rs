@@ -41,7 +41,7 @@ const HOST: &str = "table inet f {
 #[test]
 fn sources_ports_interfaces_and_rules() {
     let answer = ask(HOST);
-    assert!(answer.complete && answer.open_forward);
+    assert!(answer.complete() && answer.open_forward);
     let ssh = row(&answer, Kind::Tcp, 22);
     assert_eq!(ssh.ports, [(22, 22)]);
     assert_eq!(ssh.ipv4.len(), 1);
@@ -97,10 +97,10 @@ fn a_limit_makes_it_incomplete() {
         ExposedOptions { regions: 1, ..Default::default() },
         ExposedOptions { steps: 3, ..Default::default() },
     ] {
-        assert!(!exposed(&world.hosts[0], &world.atoms, &world.sources, &options).complete, "{options:?}");
+        assert!(!exposed(&world.hosts[0], &world.atoms, &world.sources, &options).complete(), "{options:?}");
     }
     let nobody = exposed(&Host::default(), &world.atoms, &SourceMap::default(), &ExposedOptions::default());
-    assert!(nobody.complete && nobody.open_forward);
+    assert!(nobody.complete() && nobody.open_forward);
 }
 
 #[test]
@@ -114,4 +114,63 @@ fn a_family_without_tables_is_pointed_out() {
     assert!(note("table ip6 t {\n}\n").unwrap().contains("IPv4"));
     assert_eq!(note(HOST), None);
     assert_eq!(note("table ip t {\n}\ntable ip6 t {\n}\n"), None);
+}
+
+/// A router at home: translations of both ends, and a rule that asks whether the destination was translated.
+#[test]
+fn a_masquerading_router_is_known_completely() {
+    let answer = ask("table inet f {
+ chain in { type filter hook input priority filter; policy drop; iifname \"lan\" tcp dport 22 accept; }
+ chain fwd { type filter hook forward priority filter; policy drop; iifname \"lan\" oifname \"wan\" accept; ct status dnat accept; }
+}
+table ip n {
+ chain pre { type nat hook prerouting priority dstnat; iifname \"wan\" tcp dport 8022 dnat to 192.168.1.10:22; }
+ chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }
+}
+");
+    assert!(answer.complete(), "{:?}", answer.unfinished);
+    let forwarded: Vec<&Row> =
+        answer.rows.iter().filter(|row| row.way == Way::Forward && row.kind == Kind::Tcp).collect();
+    assert_eq!(forwarded.len(), 2, "{forwarded:#?}");
+    let published = forwarded.iter().find(|row| row.ports == [(8022, 8022)]).unwrap();
+    let by_translation = published.ipv4.iter().find(|who| !who.translated.is_empty()).unwrap();
+    assert_eq!(by_translation.interfaces, list(&["wan"]));
+    assert!(by_translation.sources.is_all() && by_translation.conditions.is_empty(), "{by_translation:#?}");
+}
+
+#[test]
+fn each_family_is_passed_on_by_its_own_sysctl() {
+    let mut world = World::bare(
+        "table inet f {\n chain fwd { type filter hook forward priority filter; policy accept; }\n}\n",
+    );
+    let forwarded = |world: &World| {
+        let answer = exposed(&world.hosts[0], &world.atoms, &world.sources, &ExposedOptions::default());
+        let rows: Vec<Row> = answer.rows.into_iter().filter(|row| row.way == Way::Forward).collect();
+        (rows.iter().any(|row| !row.ipv4.is_empty()), rows.iter().any(|row| !row.ipv6.is_empty()))
+    };
+    assert_eq!(forwarded(&world), (true, true));
+    world.hosts[0].forwards_ipv6 = Some(false);
+    assert_eq!(forwarded(&world), (true, false));
+    (world.hosts[0].forwards, world.hosts[0].forwards_ipv6) = (false, Some(true));
+    assert_eq!(forwarded(&world), (false, true));
+}
+
+#[test]
+fn neither_icmp_counts_among_the_other_protocols() {
+    let answer = ask("table ip f {\n chain o { type filter hook output priority 0; }\n}\n");
+    let other: Vec<&Row> = answer.rows.iter().filter(|row| row.kind == Kind::Other).collect();
+    assert_eq!(other.len(), 1, "{other:#?}");
+    assert_eq!(other[0].ports, [(0, 0), (2, 5), (7, 16), (18, 57), (59, 255)]);
+    assert!(!other[0].ipv4.is_empty() && !other[0].ipv6.is_empty());
+}
+
+#[test]
+fn nobody_is_not_said_where_it_is_not_known() {
+    let world = World::bare(HOST);
+    let options = ExposedOptions { regions: 1, ..ExposedOptions::default() };
+    let answer = exposed(&world.hosts[0], &world.atoms, &world.sources, &options);
+    assert!(!answer.decided(Way::Input, Kind::Tcp, 2));
+    assert!(!answer.decided(Way::Forward, Kind::Tcp, 2), "what is translated may pass through");
+    let whole = exposed(&world.hosts[0], &world.atoms, &world.sources, &ExposedOptions::default());
+    assert!(whole.decided(Way::Input, Kind::Tcp, 2) && whole.decided(Way::Forward, Kind::Tcp, 10));
 }

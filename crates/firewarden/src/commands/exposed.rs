@@ -39,7 +39,7 @@ pub fn run(options: &Exposed, color: Color) -> Result<ExitCode, Stopped> {
             continue;
         }
         let answer = exposed(host, atoms, &files.sources, &ExposedOptions::default());
-        complete &= answer.complete;
+        complete &= answer.complete();
         answers.push(answer);
     }
     drop(progress);

@@ -1,6 +1,6 @@
 //! Taking "every new packet" apart until it is known which ones a host lets in.
 
-use super::{ExposedOptions, Kind, Way};
+use super::{ExposedOptions, Kind, Unfinished, Way};
 use crate::address::Family;
 use crate::intent::receivable;
 use firewarden_engine::{Detail, Engine, Fate, Flow, Peeler, Step, StepKind};
@@ -20,7 +20,7 @@ pub fn senders(nfproto: u128) -> IntervalSet {
 }
 
 impl Kind {
-    /// Its packets of a family. TCP, UDP and ICMP don't count among the others.
+    /// Its packets of a family. TCP, UDP and both ICMPs don't count among the others.
     fn boxes(self, nfproto: u128) -> Vec<PacketBox> {
         let icmp = if nfproto == 2 { 1 } else { 58 };
         let base = PacketBox::all()
@@ -43,11 +43,9 @@ impl Kind {
                 vec![base.with_value(Field::L4PROTO, icmp).with_value(Field::ICMP_TYPE, echo)]
             }
             Kind::Other => {
-                let mut taken = [6, 17, icmp];
-                taken.sort_unstable();
                 let mut boxes = Vec::new();
                 let mut low = 0;
-                for number in taken {
+                for number in [1, 6, 17, 58] {
                     boxes.push(base.clone().with(Field::L4PROTO, Dim::Range(low, number - 1)));
                     low = number + 1;
                 }
@@ -80,10 +78,22 @@ pub struct Exposure {
 pub struct Found {
     /// Disjoint for each way.
     pub exposures: Vec<Exposure>,
-    /// False where a limit ended the search.
-    pub complete: bool,
+    /// What a limit left open: the way that was asked about, the protocol, and the family.
+    pub unfinished: Vec<Unfinished>,
     /// The host has no chain on the forward hook: whatever it routes passes.
     pub open_forward: bool,
+}
+
+impl Found {
+    /// Nothing yet.
+    pub fn new(open_forward: bool) -> Found {
+        Found { exposures: Vec::new(), unfinished: Vec::new(), open_forward }
+    }
+
+    /// False where a limit ended the search.
+    pub fn complete(&self) -> bool {
+        self.unfinished.is_empty()
+    }
 }
 
 /// Everything new that a host lets in, and through.
@@ -91,13 +101,13 @@ pub fn ask(host: &Host, atoms: &AtomTable, options: &ExposedOptions) -> Found {
     let engine = Engine::new(&host.ruleset);
     let filters = |nfproto| !host.ruleset.base_chains(Hook::Forward, nfproto).is_empty();
     let open_forward = !filters(2) && !filters(10);
-    let mut found = Found { exposures: Vec::new(), complete: true, open_forward };
+    let mut found = Found::new(open_forward);
     for way in [Way::Input, Way::Forward] {
-        if way == Way::Forward && (!host.forwards || open_forward) {
-            continue;
-        }
         for kind in Kind::ALL {
             for nfproto in [2, 10] {
+                if way == Way::Forward && (open_forward || !host.passes_on(nfproto)) {
+                    continue;
+                }
                 Asker { host, engine: &engine, atoms, options, way, kind, nfproto }.ask(&mut found);
             }
         }
@@ -131,7 +141,8 @@ impl Asker<'_> {
             let decided =
                 if regions > self.options.regions { None } else { self.decide(&piece, &mut budget) };
             let Some((region, part)) = decided else {
-                found.complete = false;
+                let Asker { way, kind, nfproto, .. } = *self;
+                found.unfinished.push(Unfinished { way, kind, nfproto });
                 return;
             };
             found.exposures.extend(part);

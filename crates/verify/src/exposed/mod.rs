@@ -62,12 +62,38 @@ impl Kind {
 pub struct Exposed {
     /// The host's name.
     pub name: String,
-    /// False where a limit ended the search, so that there may be more.
-    pub complete: bool,
+    /// Where a limit ended the search, so that there may be more; empty where the answer is complete.
+    pub unfinished: Vec<Unfinished>,
     /// No chain on the forward hook: whatever the host routes passes, and isn't listed.
     pub open_forward: bool,
     /// Ports that somebody reaches.
     pub rows: Vec<Row>,
+}
+
+/// New packets of which a limit left open what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unfinished {
+    /// Those to the host, or to others. What is for the host may be translated and pass through, too.
+    pub way: Way,
+    /// Of which protocol.
+    pub kind: Kind,
+    /// 2 or 10.
+    pub nfproto: u128,
+}
+
+impl Exposed {
+    /// Whether everything was looked at.
+    pub fn complete(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
+    /// Whether an empty list of a row means that nobody gets through.
+    pub fn decided(&self, way: Way, kind: Kind, nfproto: u128) -> bool {
+        // What is asked about packets to the host tells of some that pass through as well.
+        !self.unfinished.iter().any(|open| {
+            open.kind == kind && open.nfproto == nfproto && (open.way == way || open.way == Way::Input)
+        })
+    }
 }
 
 /// Ports that the same packets reach.
@@ -113,7 +139,7 @@ pub fn exposed(host: &Host, atoms: &AtomTable, sources: &SourceMap, options: &Ex
     let found = ask::ask(host, atoms, options);
     Exposed {
         name: host.name.clone(),
-        complete: found.complete,
+        unfinished: found.unfinished,
         open_forward: found.open_forward,
         rows: rows::rows(host, &found.exposures, atoms, sources),
     }

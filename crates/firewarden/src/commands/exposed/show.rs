@@ -4,7 +4,7 @@ use crate::output::AnswerFormat;
 use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_diagnostic::render::Style;
 use firewarden_diagnostic::render::text::{clip, one_line};
-use firewarden_verify::exposed::{Exposed, Kind, Row, Way, Who, Words};
+use firewarden_verify::exposed::{Exposed, Kind, Row, Unfinished, Way, Who, Words};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
@@ -44,10 +44,23 @@ struct WireHost {
     name: String,
     /// False where a limit ended the search, so that there may be more.
     complete: bool,
+    /// Where a limit ended the search: an empty list there doesn't mean that nobody gets through.
+    unfinished: Vec<WireUnfinished>,
     /// It has no chain on the forward hook: whatever it routes passes.
     unfiltered_forwarding: bool,
     /// One for each group of ports that the same packets reach. Ports that nobody reaches are left out.
     exposed: Vec<WireRow>,
+}
+
+/// Packets of which it isn't known what becomes of all of them.
+#[derive(Serialize, JsonSchema)]
+struct WireUnfinished {
+    /// `input` (to the host itself) or `forward` (to others).
+    way: String,
+    /// `tcp`, `udp`, `echo-request`, or `other`.
+    protocol: String,
+    /// `ipv4` or `ipv6`.
+    family: String,
 }
 
 /// Ports, and who reaches them.
@@ -59,7 +72,7 @@ struct WireRow {
     protocol: String,
     /// Ports; of `other`, protocol numbers; of `echo-request`, none.
     ports: Vec<WireRange>,
-    /// Who reaches them by IPv4; nobody where it is empty.
+    /// Who reaches them by IPv4; nobody where it is empty, unless `unfinished` names it.
     ipv4: Vec<WireWho>,
     /// Who reaches them by IPv6.
     ipv6: Vec<WireWho>,
@@ -123,9 +136,38 @@ pub fn render(hosts: &[Exposed], format: AnswerFormat, style: Style) -> String {
 fn wire_host(host: &Exposed) -> WireHost {
     WireHost {
         name: host.name.clone(),
-        complete: host.complete,
+        complete: host.complete(),
+        unfinished: host.unfinished.iter().map(wire_unfinished).collect(),
         unfiltered_forwarding: host.open_forward,
         exposed: host.rows.iter().map(wire_row).collect(),
+    }
+}
+
+fn way_word(way: Way) -> &'static str {
+    match way {
+        Way::Input => "input",
+        Way::Forward => "forward",
+    }
+}
+
+fn protocol_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tcp => "tcp",
+        Kind::Udp => "udp",
+        Kind::Echo => "echo-request",
+        Kind::Other => "other",
+    }
+}
+
+fn family_word(nfproto: u128) -> &'static str {
+    if nfproto == 2 { "IPv4" } else { "IPv6" }
+}
+
+fn wire_unfinished(open: &Unfinished) -> WireUnfinished {
+    WireUnfinished {
+        way: way_word(open.way).to_owned(),
+        protocol: protocol_word(open.kind).to_owned(),
+        family: family_word(open.nfproto).to_lowercase(),
     }
 }
 
@@ -133,18 +175,8 @@ fn wire_row(row: &Row) -> WireRow {
     let number = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
     let ports = row.ports.iter().map(|&(first, last)| WireRange { first: number(first), last: number(last) });
     WireRow {
-        way: match row.way {
-            Way::Input => "input",
-            Way::Forward => "forward",
-        }
-        .to_owned(),
-        protocol: match row.kind {
-            Kind::Tcp => "tcp",
-            Kind::Udp => "udp",
-            Kind::Echo => "echo-request",
-            Kind::Other => "other",
-        }
-        .to_owned(),
+        way: way_word(row.way).to_owned(),
+        protocol: protocol_word(row.kind).to_owned(),
         ports: if row.kind == Kind::Echo { Vec::new() } else { ports.collect() },
         ipv4: row.ipv4.iter().map(wire_who).collect(),
         ipv6: row.ipv6.iter().map(wire_who).collect(),
@@ -206,10 +238,12 @@ fn subject(row: &Row) -> String {
     }
 }
 
-/// One line for each who, without its rule.
-fn words(all: &[Who]) -> Vec<String> {
+/// One line for each who of a row, without its rule.
+fn words(host: &Exposed, row: &Row, nfproto: u128) -> Vec<String> {
+    let all = if nfproto == 2 { &row.ipv4 } else { &row.ipv6 };
     if all.is_empty() {
-        return vec!["nobody".to_owned()];
+        let decided = host.decided(row.way, row.kind, nfproto);
+        return vec![if decided { "nobody" } else { "not known" }.to_owned()];
     }
     let line = |who: &Who| {
         let mut text = phrase(&who.sources, "anyone");
@@ -295,20 +329,22 @@ fn human(hosts: &[Exposed], style: Style) -> String {
         for way in [Way::Input, Way::Forward] {
             let rows: Vec<&Row> = host.rows.iter().filter(|row| row.way == way).collect();
             if rows.is_empty() {
-                if way == Way::Input {
+                let decided =
+                    Kind::ALL.iter().all(|&kind| host.decided(way, kind, 2) && host.decided(way, kind, 10));
+                if way == Way::Input && decided {
                     out.push_str("  nothing new reaches the host\n");
                 }
                 continue;
             }
             let lefts: Vec<String> = rows.iter().map(|row| subject(row)).collect();
             let left = lefts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(10);
-            let wide = |all: &[Who]| wrapped(&words(all));
-            let longest = rows.iter().flat_map(|row| wide(&row.ipv4)).map(|text| text.chars().count()).max();
+            let wide = |row: &Row, nfproto: u128| wrapped(&words(host, row, nfproto));
+            let longest = rows.iter().flat_map(|row| wide(row, 2)).map(|text| text.chars().count()).max();
             let middle = longest.unwrap_or(0).clamp(*COLUMN.start(), *COLUMN.end());
             push(&mut out, format_args!("\n  {}\n", paint(heading(way), bold)));
             push(&mut out, format_args!("  {:left$}  {:middle$}  IPv6\n", "", "IPv4"));
             for (row, subject) in rows.iter().zip(&lefts) {
-                let (ipv4, ipv6) = (wide(&row.ipv4), wide(&row.ipv6));
+                let (ipv4, ipv6) = (wide(row, 2), wide(row, 10));
                 for line in 0..ipv4.len().max(ipv6.len()) {
                     let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
                     let first = if line == 0 { subject.as_str() } else { "" };
@@ -335,8 +371,27 @@ fn notes(host: &Exposed, out: &mut String) {
     if host.open_forward {
         out.push_str("\n  no chain on the forward hook: if this host routes, everything passes through it\n");
     }
-    if !host.complete {
-        out.push_str("\n  not complete: the search ended at its limit, so there may be more\n");
+    if !host.complete() {
+        let open = |open: &Unfinished| {
+            let way = match open.way {
+                Way::Input => "to the host",
+                Way::Forward => "to others",
+            };
+            let protocol = match open.kind {
+                Kind::Echo => "pings",
+                Kind::Other => "other protocols",
+                kind => protocol_word(kind),
+            };
+            format!("{protocol} {way} by {}", family_word(open.nfproto))
+        };
+        let all: Vec<String> = host.unfinished.iter().map(open).collect();
+        push(
+            out,
+            format_args!(
+                "\n  not complete: the search ended at its limit, so there may be more: {}\n",
+                all.join(", ")
+            ),
+        );
     }
 }
 
@@ -356,7 +411,7 @@ fn markdown(hosts: &[Exposed]) -> String {
             }
             push(&mut out, format_args!("\n| {} | IPv4 | IPv6 | rule |\n|---|---|---|---|\n", heading(way)));
             for row in rows {
-                let (ipv4, ipv6) = (cell(&words(&row.ipv4)), cell(&words(&row.ipv6)));
+                let (ipv4, ipv6) = (cell(&words(host, row, 2)), cell(&words(host, row, 10)));
                 let places: Vec<String> = rules(row);
                 push(&mut out, format_args!("| {} | {ipv4} | {ipv6} | {} |\n", subject(row), cell(&places)));
             }

@@ -171,7 +171,9 @@ fn ask_all(context: &mut Context<'_, '_>, outside: &Outside, tally: &mut Tally) 
         for nfproto in [2, 10] {
             let hook = if way == Way::Input { Hook::Input } else { Hook::Forward };
             let filtered = !host.ruleset.base_chains(hook, nfproto).is_empty();
-            if open.unlisted.contains(&nfproto) || way == Way::Forward && !(host.forwards && filtered) {
+            if open.unlisted.contains(&nfproto)
+                || way == Way::Forward && !(host.passes_on(nfproto) && filtered)
+            {
                 continue;
             }
             for kind in [Kind::Tcp, Kind::Udp] {
@@ -189,7 +191,7 @@ fn ask_all(context: &mut Context<'_, '_>, outside: &Outside, tally: &mut Tally) 
                 let hulls = hulls(&question);
                 for &(_, port) in ports.iter().filter(|(of, _)| *of == kind) {
                     let found = explore(&asker, &hulls, &question, port);
-                    tally.open_incomplete |= !found.complete;
+                    tally.open_incomplete |= !found.complete();
                     for exposure in found.exposures {
                         open.ports.entry((exposure.way, nfproto, kind, port)).or_default().push(exposure);
                     }
@@ -211,15 +213,15 @@ fn ask_all(context: &mut Context<'_, '_>, outside: &Outside, tally: &mut Tally) 
 
 /// What is open on a port. Most ports are shut to everybody, which one question for all of them tells.
 fn explore(asker: &Asker<'_>, hulls: &[PacketBox], question: &[PacketBox], port: u128) -> ask::Found {
-    let mut found = ask::Found { exposures: Vec::new(), complete: true, open_forward: false };
+    let mut found = ask::Found::new(false);
     let on_port = |parts: &[PacketBox]| -> Vec<PacketBox> {
         parts.iter().map(|part| part.clone().with_value(Field::DPORT, port)).collect()
     };
     asker.explore(on_port(hulls), &mut found);
-    if found.complete && found.exposures.is_empty() {
+    if found.complete() && found.exposures.is_empty() {
         return found;
     }
-    found = ask::Found { exposures: Vec::new(), complete: true, open_forward: false };
+    found = ask::Found::new(false);
     asker.explore(on_port(question), &mut found);
     found
 }

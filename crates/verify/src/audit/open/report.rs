@@ -414,9 +414,9 @@ impl Reporter<'_, '_, '_> {
             nfproto: 2,
         };
         let question = from_outside(&asker.question(), self.outside, &private());
-        let mut found = ask::Found { exposures: Vec::new(), complete: true, open_forward: false };
+        let mut found = ask::Found::new(false);
         asker.explore(question, &mut found);
-        tally.open_incomplete |= !found.complete;
+        tally.open_incomplete |= !found.complete();
         let Some(example) = found.exposures.iter().max_by_key(|exposure| readability(exposure)) else {
             return;
         };
