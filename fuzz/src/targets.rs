@@ -80,7 +80,7 @@ pub fn iptables_save(text: &str) {
         let (save, diagnostics) = iptables::parse(FileId(0), text);
         presentable(&diagnostics, text);
         let mut atoms = AtomTable::default();
-        let options = lower::iptables::LowerOptions { scope: "host" };
+        let options = lower::iptables::LowerOptions { scope: "host", ..Default::default() };
         let (ruleset, diagnostics) = lower::iptables::lower(&[save], &[], &options, &mut atoms);
         presentable(&diagnostics, text);
         std::hint::black_box(dump(&ruleset, &atoms));
@@ -96,7 +96,7 @@ pub fn ipset_save(text: &str) {
         presentable(&diagnostics, text);
         let (save, _) = iptables::parse(FileId(1), RULES);
         let mut atoms = AtomTable::default();
-        let options = lower::iptables::LowerOptions { scope: "host" };
+        let options = lower::iptables::LowerOptions { scope: "host", ..Default::default() };
         let (ruleset, _) = lower::iptables::lower(&[save], &[sets], &options, &mut atoms);
         std::hint::black_box(dump(&ruleset, &atoms));
     });

@@ -19,7 +19,8 @@ fn a_missing_file() {
 #[test]
 fn a_folder_without_a_stack_file() {
     let folder = Folder::with(&[("conf/edge.nft", "table ip t {\n}\n")]);
-    check(&folder, "conf").expect(2, &["has no `firewarden.yaml`", "firewarden exposed conf/edge.nft"]);
+    check(&folder, "conf")
+        .expect(2, &["has no `firewarden.yaml`", "give a ruleset, such as `conf/edge.nft`"]);
     let folder = Folder::with(&[("conf/firewarden.yml", "hosts: {}\n")]);
     check(&folder, "conf").expect(2, &["did you mean `conf/firewarden.yml`?"]);
 }

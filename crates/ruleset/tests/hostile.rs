@@ -93,7 +93,7 @@ fn iptables_save(text: &str) -> (Ruleset, Vec<String>) {
     let mut sources = SourceMap::default();
     let file = sources.add("in", text);
     let (save, mut diagnostics) = iptables::parse(file, text);
-    let options = lower::iptables::LowerOptions { scope: "host" };
+    let options = lower::iptables::LowerOptions { scope: "host", ..Default::default() };
     let (ruleset, found) = lower::iptables::lower(&[save], &[], &options, &mut AtomTable::default());
     diagnostics.extend(found);
     (ruleset, shown(&diagnostics, &sources))

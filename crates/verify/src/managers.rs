@@ -196,7 +196,7 @@ mod tests {
         let mut atoms = AtomTable::default();
         let (ruleset, said) = if text.starts_with('*') {
             let (save, _) = iptables::parse(file, text);
-            let options = lower::iptables::LowerOptions { scope: "host" };
+            let options = lower::iptables::LowerOptions { scope: "host", ..Default::default() };
             lower::iptables::lower(&[save], &[], &options, &mut atoms)
         } else {
             let (script, _) = nft::text::parse(file, text, &mut nft::text::NoIncludes);

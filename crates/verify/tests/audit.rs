@@ -352,3 +352,15 @@ fn where_the_internet_is_taken_to_be_is_said() {
     let told = answer.found.iter().find(|found| found.check.id == "open-management").unwrap();
     assert!(told.finding.assumptions[0].contains("`docker0`"), "{:?}", told.finding.assumptions);
 }
+
+/// `nft list ruleset` prints nothing where nothing filters: that is the most open host there is.
+#[test]
+fn no_rules_at_all_are_no_clean_bill() {
+    let world = World::bare("");
+    let answer = ask(&world);
+    let told: Vec<&str> =
+        answer.found.iter().map(|found| found.finding.diagnostic.message.as_str()).collect();
+    assert_eq!(told, ["nothing filters what comes to this host by IPv4 and IPv6"]);
+    let declared = World::stack("hosts:\n  a: { address: 10.0.0.1 }\n", &|_| String::new());
+    assert!(ask(&declared).found.is_empty(), "a host that is declared without rules has none to judge");
+}

@@ -361,7 +361,7 @@ fn run(language: Language, text: &str) -> (usize, usize) {
     let file = FileId(0);
     let mut atoms = AtomTable::default();
     let nft_options = lower::nft::LowerOptions { scope: "h" };
-    let iptables_options = lower::iptables::LowerOptions { scope: "h" };
+    let iptables_options = lower::iptables::LowerOptions { scope: "h", ..Default::default() };
     let (first, second) = match language {
         Language::Nft => {
             let (script, first) = nft::text::parse(file, text, &mut NoIncludes);

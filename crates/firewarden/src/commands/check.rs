@@ -79,6 +79,11 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
         return Ok(files.sources);
     }
     let change = match &options.before {
+        Some(path) if path.as_os_str() == "-" && options.input.paths.contains(path) => {
+            let problem = Diagnostic::error("standard-input-twice", "standard input can't be both versions")
+                .help("write the version before the change to a file");
+            return Err(Failure::Input(problem.into()));
+        }
         Some(path) => Some(expect::load(path, options, &mut hosts, &mut files, &mut atoms)?),
         None => None,
     };

@@ -39,6 +39,8 @@ pub struct Answer {
     pub hosts: Vec<HostAnswer>,
     /// Intents whose verdict changes; empty where there is no stack file.
     pub intents: Vec<IntentChange>,
+    /// Intents that only the stack file before declares, so that nothing holds the version after to them.
+    pub withdrawn: Vec<String>,
     /// How many intents were asked on both sides.
     pub intents_asked: usize,
 }
@@ -155,6 +157,7 @@ impl Sides {
             after: words.1,
             hosts: Vec::new(),
             intents: Vec::new(),
+            withdrawn: self.withdrawn(),
             intents_asked: 0,
         };
         let all: BTreeSet<String> =
@@ -233,11 +236,22 @@ impl Sides {
         Ok(told)
     }
 
-    /// The intents of both stack files, each once.
+    /// The intents that hold after the change.
     fn intents(&self) -> Vec<DeclaredIntent> {
-        let of =
-            |stack: &Option<StackFile>| stack.as_ref().map(|stack| stack.intents.clone()).unwrap_or_default();
-        of(&self.after.stack)
+        self.after.stack.as_ref().map(|stack| stack.intents.clone()).unwrap_or_default()
+    }
+
+    /// Intents that hold before the change only, in their words.
+    fn withdrawn(&self) -> Vec<String> {
+        let words = |stack: &Option<StackFile>| -> Vec<String> {
+            stack
+                .iter()
+                .flat_map(|stack| &stack.intents)
+                .map(|declared| declared.intent.full_text())
+                .collect()
+        };
+        let after = words(&self.after.stack);
+        words(&self.before.stack).into_iter().filter(|text| !after.contains(text)).collect()
     }
 
     /// Asks each intent of both sides.

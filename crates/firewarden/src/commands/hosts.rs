@@ -72,7 +72,7 @@ pub fn load_from(
 }
 
 /// What a host of `live` becomes when a file is loaded on top of what it runs, as `nft -f` and iptables-restore do it: a
-/// script of nft changes what is there, a listing of iptables takes the place of its tables.
+/// script of nft changes what is there, each table of iptables takes the place of its like.
 pub fn on_top(
     live: &Hosts,
     paths: &[PathBuf],
@@ -91,10 +91,8 @@ pub fn on_top(
     let (Some(host), Some(listed)) = (live.hosts.first(), live.inputs.first()) else {
         return Err(Diagnostic::error("no-host", "there is no live host").into());
     };
-    let saved = added.iter().any(|input| input.format == load::Format::IptablesSave);
-    let stays = |input: &&RulesetFile| !(saved && input.format == load::Format::IptablesSave);
-    let inputs: Vec<RulesetFile> = listed.iter().filter(stays).copied().chain(added).collect();
-    let ruleset = load::ruleset(&host.name, &inputs, files, atoms);
+    let ruleset = load::on_top(&host.name, listed, &added, files, atoms);
+    let inputs = [listed.as_slice(), &added].concat();
     let after = Host { ruleset, ..host.clone() };
     Ok(Hosts { stack: live.stack.clone(), hosts: ManuallyDrop::new(vec![after]), inputs: vec![inputs] })
 }

@@ -1,7 +1,7 @@
 //! The rulesets of one host: every file parsed, lowered, and put together as the kernel has them.
 
 use super::{Files, Format, RulesetFile, sections};
-use firewarden_diagnostic::{Diagnostic, FileId};
+use firewarden_diagnostic::{Diagnostic, FileId, Span};
 use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{Dialect, Hook, Ruleset, Table};
 use firewarden_ruleset::lower;
@@ -11,6 +11,28 @@ use std::borrow::Cow;
 /// Reads the files of one host. What is wrong with them goes to the diagnostics; there is always a ruleset. Atoms get the
 /// host's name as their scope.
 pub fn ruleset(host: &str, inputs: &[RulesetFile], files: &mut Files, atoms: &mut AtomTable) -> Ruleset {
+    put_together(host, inputs, false, files, atoms)
+}
+
+/// The same for files that are loaded on top of what runs, as `nft -f` and iptables-restore do it: a script of nft changes
+/// what is there, and a table of iptables takes the place of the one that is there, in whichever words that is listed.
+pub fn on_top(
+    host: &str,
+    live: &[RulesetFile],
+    added: &[RulesetFile],
+    files: &mut Files,
+    atoms: &mut AtomTable,
+) -> Ruleset {
+    put_together(host, &[live, added].concat(), true, files, atoms)
+}
+
+fn put_together(
+    host: &str,
+    inputs: &[RulesetFile],
+    later_replaces: bool,
+    files: &mut Files,
+    atoms: &mut AtomTable,
+) -> Ruleset {
     let mut scripts = Vec::new();
     for input in inputs {
         // The parser asks for further files while it reads this one.
@@ -25,10 +47,12 @@ pub fn ruleset(host: &str, inputs: &[RulesetFile], files: &mut Files, atoms: &mu
     }
     let (mut ruleset, found) = lower::nft::lower(scripts, &lower::nft::LowerOptions { scope: host }, atoms);
     files.diagnostics.extend(found);
-    let (tables, found) = listings(host, inputs, files, atoms);
+    let (tables, legacy, found) = listings(host, inputs, later_replaces, files, atoms);
     files.diagnostics.extend(found);
-    let twice = same_tables(&mut ruleset, &tables);
-    files.diagnostics.extend(twice);
+    let twice = same_tables(&mut ruleset, &tables, &legacy);
+    if !later_replaces {
+        files.diagnostics.extend(twice);
+    }
     ruleset.append(tables);
     if ruleset.tables.is_empty() {
         for input in inputs.iter().filter(|input| input.format == Format::Empty) {
@@ -38,13 +62,15 @@ pub fn ruleset(host: &str, inputs: &[RulesetFile], files: &mut Files, atoms: &mu
     ruleset
 }
 
-/// What iptables-save, ip6tables-save and ipset save listed.
+/// What iptables-save, ip6tables-save and ipset save listed, and the places of tables that are known to be the old
+/// iptables'.
 fn listings(
     host: &str,
     inputs: &[RulesetFile],
+    later_replaces: bool,
     files: &Files,
     atoms: &mut AtomTable,
-) -> (Ruleset, Vec<Diagnostic>) {
+) -> (Ruleset, Vec<Span>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let mut set_texts: Vec<(FileId, Cow<'_, str>)> = Vec::new();
     let mut table_texts: Vec<(FileId, Cow<'_, str>)> = Vec::new();
@@ -73,15 +99,20 @@ fn listings(
         sets.push(found_sets);
         diagnostics.extend(found);
     }
-    let options = lower::iptables::LowerOptions { scope: host };
+    let options = lower::iptables::LowerOptions { scope: host, later_replaces };
     let (ruleset, found) = lower::iptables::lower(&saves, &sets, &options, atoms);
     diagnostics.extend(found);
-    (ruleset, diagnostics)
+    let legacy = saves.iter().flat_map(|save| {
+        let old = save.tables.iter().filter(|table| table.backend == Some(iptables::Backend::Legacy));
+        old.map(|table| save.span(table.at))
+    });
+    (ruleset, legacy.collect(), diagnostics)
 }
 
 /// Tables of iptables-nft are in `nft list ruleset` as well, with whatever nft can't print replaced. Where both
-/// listings are there, iptables-save has the better one, and the other must not count a second time.
-fn same_tables(listed: &mut Ruleset, saved: &Ruleset) -> Vec<Diagnostic> {
+/// listings are there, iptables-save has the better one, and the other must not count a second time. A table of the old
+/// iptables isn't in `nft list ruleset`: one of the same name there is another one, and both see packets.
+fn same_tables(listed: &mut Ruleset, saved: &Ruleset, legacy: &[Span]) -> Vec<Diagnostic> {
     let mut notes = Vec::new();
     for index in 0..listed.tables.len() {
         let built_in = listed.chains.iter().any(|chain| {
@@ -89,7 +120,9 @@ fn same_tables(listed: &mut Ruleset, saved: &Ruleset) -> Vec<Diagnostic> {
                 && chain.base.as_ref().is_some_and(|base| &*chain.name == built_in_name(base.hook))
         });
         let Some(table) = listed.tables.get_mut(index) else { continue };
-        let same = |other: &&Table| other.family == table.family && other.name == table.name;
+        let same = |other: &&Table| {
+            other.family == table.family && other.name == table.name && !legacy.contains(&other.span)
+        };
         let Some(other) = saved.tables.iter().find(same).filter(|other| other.dialect == Dialect::Iptables)
         else {
             continue;

@@ -10,13 +10,17 @@ pub mod snapshot;
 
 pub use detect::Format;
 pub use files::Files;
-pub use host::ruleset;
+pub use host::{on_top, ruleset};
 
 use firewarden_diagnostic::{Diagnostic, FileId, Severity, Span};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The name of a stack file in a folder.
 const STACK_FILE: &str = "firewarden.yaml";
+
+/// How much of a file is looked at to suggest it, in bytes.
+const LOOKED_AT: u64 = 8192;
 
 /// What the paths on the command line are.
 #[derive(Debug)]
@@ -55,6 +59,10 @@ pub fn subject(paths: &[PathBuf], files: &mut Files) -> Result<Subject, Diagnost
     if !paths.is_empty() && paths.iter().all(|path| snapshot::is_snapshot(path)) {
         return Ok(Subject::Snapshots(paths.to_vec()));
     }
+    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(Diagnostic::error("standard-input-twice", "`-` is given more than once")
+            .help("standard input can be read once; write the other text to a file"));
+    }
     if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
         return Err(no_stack_file(folder));
     }
@@ -81,19 +89,32 @@ fn no_stack_file(folder: &Path) -> Diagnostic {
         .unwrap_or_default();
     names.sort_unstable();
     let problem = Diagnostic::error("no-stack-file", format!("the folder `{shown}` has no `{STACK_FILE}`"));
-    let rules =
-        |name: &&String| [".nft", ".rules", ".v4", ".v6", ".conf"].iter().any(|end| name.ends_with(end));
-    match (
-        names.iter().find(|name| name.ends_with(".yaml") || name.ends_with(".yml")),
-        names.iter().find(rules),
-    ) {
-        (Some(yaml), _) => problem.help(format!("did you mean `{}`?", folder.join(yaml).display())),
-        (None, Some(file)) => problem.help(format!(
-            "write one (docs/guide.md shows how), or give a ruleset: `firewarden exposed {}`",
+    let yaml = names.iter().find(|name| name.ends_with(".yaml") || name.ends_with(".yml"));
+    if let Some(yaml) = yaml {
+        return problem.help(format!("did you mean `{}`?", folder.join(yaml).display()));
+    }
+    match names.iter().find(|name| looks_like_rules(&folder.join(name))) {
+        Some(file) => problem.help(format!(
+            "write one (docs/guide.md shows how), or give a ruleset, such as `{}`",
             folder.join(file).display()
         )),
-        _ => problem.help("write one (docs/guide.md shows how), or give a ruleset file"),
+        None => problem.help("write one (docs/guide.md shows how), or give a ruleset file"),
     }
+}
+
+/// Whether the beginning of a file with a usual name is in a language of rulesets. Anything may be called `.conf`.
+fn looks_like_rules(path: &Path) -> bool {
+    let usual = ["nft", "rules", "v4", "v6", "conf"];
+    if !path.extension().is_some_and(|end| usual.iter().any(|usual| end == *usual)) || !path.is_file() {
+        return false;
+    }
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+    read.is_ok()
+        && matches!(
+            detect::detect(&String::from_utf8_lossy(&start), ""),
+            Ok(Format::NftText | Format::NftJson | Format::IptablesSave)
+        )
 }
 
 /// A file that a stack file names, relative to it. `None` after saying why not.

@@ -30,7 +30,7 @@ impl World {
             let file = self.sources.add(*name, text.clone());
             let (own, said) = if text.lines().any(|line| line.starts_with('*')) {
                 let (save, mut said) = iptables::parse(file, text);
-                let options = lower::iptables::LowerOptions { scope };
+                let options = lower::iptables::LowerOptions { scope, ..Default::default() };
                 let (own, found) = lower::iptables::lower(&[save], &[], &options, &mut self.atoms);
                 said.extend(found);
                 (own, said)

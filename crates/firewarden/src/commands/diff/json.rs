@@ -32,6 +32,8 @@ struct WireDiff {
     hosts: Vec<WireHost>,
     /// Intents whose verdict changes.
     intents: Vec<WireIntent>,
+    /// Intents that only the version before declares.
+    withdrawn: Vec<String>,
 }
 
 /// What differs on one host.
@@ -171,6 +173,7 @@ pub fn render(answer: &Answer, atoms: &AtomTable, sources: &SourceMap) -> String
                 why: change.why.clone(),
             })
             .collect(),
+        withdrawn: answer.withdrawn.clone(),
     };
     // Maps have text for keys, so this can't fail.
     serde_json::to_string_pretty(&wire).map(|text| text + "\n").unwrap_or_default()

@@ -176,6 +176,10 @@ impl Human<'_> {
                 let _ = writeln!(self.out, "  {}", clip(&one_line(why), 4 * LONGEST));
             }
         }
+        for text in &answer.withdrawn {
+            let word = self.painted(AnsiColor::Yellow, "no longer declared");
+            let _ = writeln!(self.out, "{word} `{}`", one_line(text));
+        }
         if answer.intents_asked > 0 && answer.intents.is_empty() {
             let _ = writeln!(
                 self.out,
@@ -183,7 +187,7 @@ impl Human<'_> {
                 count(answer.intents_asked, "intent")
             );
         }
-        if answer.intents_asked > 0 {
+        if answer.intents_asked > 0 || !answer.withdrawn.is_empty() {
             self.out.push('\n');
         }
     }
@@ -277,6 +281,9 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
             change.why.as_deref().map(cell).unwrap_or_default()
         );
     }
+    for text in &answer.withdrawn {
+        let _ = writeln!(out, "- **no longer declared** {}", code(text));
+    }
     if answer.intents_asked > 0 && answer.intents.is_empty() {
         let _ = writeln!(
             out,
@@ -284,7 +291,7 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
             count(answer.intents_asked, "intent")
         );
     }
-    if answer.intents_asked > 0 {
+    if answer.intents_asked > 0 || !answer.withdrawn.is_empty() {
         out.push('\n');
     }
     for host in &answer.hosts {

@@ -22,6 +22,9 @@ pub struct Versions {
 pub fn find(options: &Diff) -> Result<Versions, Diagnostic> {
     let shown = |path: &Path| path.display().to_string();
     match (&options.git, options.running, options.paths.as_slice()) {
+        (None, false, [before, after]) if before.as_os_str() == "-" && after == before => {
+            Err(usage("standard input can't be both versions"))
+        }
         (None, false, [before, after]) => Ok(Versions {
             names: (shown(before), shown(after)),
             before: vec![before.clone()],

@@ -30,17 +30,14 @@ impl Lowerer<'_, '_> {
             .get(instance, "to-ports")
             .and_then(|option| args::nat_ports(&context.value(option), false));
         let ports = own_ports.or(to.and_then(|to| to.ports));
-        let max = context.address_max();
         let mut unknown_address = None;
-        let mut choice =
-            |kind: &str, domain| self.atoms.choice(self.scope, kind, &text, Purity::Stateful, domain);
         let (direction, address) = match name {
             "MASQUERADE" => {
-                unknown_address = Some(choice("masquerade address", (0, max)));
+                unknown_address = Some(self.own_address("masquerade address", context.v6()));
                 (NatDirection::Source, NatAddress::OfOutputInterface)
             }
             "REDIRECT" => {
-                unknown_address = Some(choice("redirect address", (0, max)));
+                unknown_address = Some(self.own_address("redirect address", context.v6()));
                 (NatDirection::Destination, NatAddress::ThisHost)
             }
             _ => {
@@ -48,7 +45,7 @@ impl Lowerer<'_, '_> {
                     None => NatAddress::Keep,
                     Some((low, high)) if low == high => NatAddress::To(Value::Const(number(low))),
                     Some((low, high)) => {
-                        NatAddress::To(Value::Choice(choice("nat address", (number(low), number(high)))))
+                        NatAddress::To(self.choice("nat address", &text, (number(low), number(high))))
                     }
                 };
                 (if name == "SNAT" { NatDirection::Source } else { NatDirection::Destination }, address)
@@ -57,14 +54,26 @@ impl Lowerer<'_, '_> {
         let random = ["random", "random-fully"].iter().any(|name| context.get(instance, name).is_some());
         let port = match ports {
             Some((low, high, None)) if low == high => Some(Value::Const(low.into())),
-            Some((low, high, _)) => Some(Value::Choice(choice("nat port", (low.into(), high.into())))),
+            Some((low, high, _)) => Some(self.choice("nat port", &text, (low.into(), high.into()))),
             None if random && direction == NatDirection::Source => {
-                Some(Value::Choice(choice("nat port", (1, 0xFFFF))))
+                Some(self.choice("nat port", &text, (1, 0xFFFF)))
             }
             None => None,
         };
         let nfproto = Some(if context.v6() { 10 } else { 2 });
         context.push(Statement::Nat(Box::new(Nat { direction, address, port, nfproto, unknown_address })));
+    }
+
+    /// A value that the kernel chooses for this rule.
+    fn choice(&mut self, kind: &str, text: &str, domain: (u128, u128)) -> Value {
+        Value::Choice(self.atoms.choice(self.scope, kind, text, Purity::Stateful, domain))
+    }
+
+    /// The host's own address, which the interface tells and not the rule: one for all rules, under the name that it has
+    /// for rules of nft, so that the same rule in both languages means the same.
+    fn own_address(&mut self, kind: &str, v6: bool) -> Field {
+        let (family, max) = if v6 { ("IPv6", u128::MAX) } else { ("IPv4", u32::MAX.into()) };
+        self.atoms.choice(self.scope, kind, &format!("{kind} ({family})"), Purity::Pure, (0, max))
     }
 
     /// Puts a prefix in place of another: of the source after routing, of the destination before it.

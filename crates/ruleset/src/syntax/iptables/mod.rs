@@ -20,7 +20,7 @@ pub(crate) mod words;
 pub(crate) use lines::more;
 pub use lines::{parse, parse_as};
 pub use spec::{Arg, Kind, Module, OptSpec, Versions};
-pub use tree::{Chain, OptionUse, Policy, Rule, Save, Table};
+pub use tree::{Backend, Chain, OptionUse, Policy, Rule, Save, Table};
 pub use words::Text;
 
 /// The pseudo-extension that a rule's own options (`-s`, `-p`, `-j`) belong to.

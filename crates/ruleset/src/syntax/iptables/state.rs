@@ -77,7 +77,14 @@ pub(super) fn hook_bit(chain: &str) -> Hooks {
 impl<'t> TableState<'t> {
     pub fn new(name: &'t str, at: Text) -> TableState<'t> {
         TableState {
-            table: Table { name, at, versions: Versions::V4, chains: Vec::new(), committed: false },
+            table: Table {
+                name,
+                at,
+                versions: Versions::V4,
+                backend: None,
+                chains: Vec::new(),
+                committed: false,
+            },
             index: HashMap::new(),
             declared: None,
             header: None,

@@ -30,10 +30,28 @@ pub struct Table<'t> {
     pub at: Text,
     /// Whom it is for; both for a file that serves iptables-restore and ip6tables-restore alike (`-4`, `-6`).
     pub versions: Versions,
+    /// Which of the kernel's two packet filters holds it, where a comment says so: a host may have tables in both.
+    pub backend: Option<Backend>,
     /// In the order of declaration; built-in ones that aren't mentioned come last.
     pub chains: Vec<Chain<'t>>,
     /// Its `COMMIT` was there. Always true for commands.
     pub committed: bool,
+}
+
+impl Table<'_> {
+    /// True where the other table is known to be in the kernel's other packet filter: then both see packets.
+    pub fn is_elsewhere(&self, other: &Table<'_>) -> bool {
+        matches!((self.backend, other.backend), (Some(one), Some(two)) if one != two)
+    }
+}
+
+/// Who carries a table out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backend {
+    /// nf_tables, which `iptables-nft` writes to.
+    Nft,
+    /// x_tables, which `iptables-legacy` writes to.
+    Legacy,
 }
 
 /// A chain.

@@ -98,8 +98,16 @@ pub fn examine(context: &mut Context<'_, '_>, tally: &mut Tally) -> Result<Open,
     }
 }
 
-/// Families of which a listing was given. A file in nft's words holds whatever the kernel has for both.
-fn unlisted(ruleset: &Ruleset) -> BTreeSet<u128> {
+/// Families of which no listing was given. A file in nft's words holds whatever the kernel has for both, and so does an
+/// empty one; a host that is declared without rules has none to look at.
+fn unlisted(context: &Context<'_, '_>) -> BTreeSet<u128> {
+    let ruleset = &context.host.ruleset;
+    if ruleset.tables.is_empty() {
+        let hosts = context.subject.stack.map(|stack| stack.hosts.as_slice()).unwrap_or_default();
+        let declared = hosts.iter().find(|host| host.name.value == context.host.name);
+        let without = declared.is_some_and(|host| host.rules.is_empty() && host.snapshot.is_none());
+        return if without { BTreeSet::from([2, 10]) } else { BTreeSet::new() };
+    }
     let saved = |nfproto: u128| ruleset.tables.iter().any(|table| sees(table.family, nfproto));
     let all_saved = ruleset.tables.iter().all(|table| table.dialect == Dialect::Iptables);
     [2, 10].into_iter().filter(|&nfproto| all_saved && !saved(nfproto)).collect()
@@ -161,7 +169,7 @@ fn ask_all(context: &mut Context<'_, '_>, outside: &Outside, tally: &mut Tally) 
     let host = context.host;
     let mut interfaces = None;
     let options = ExposedOptions { regions: 2_000, steps: 20_000_000 };
-    let mut open = Open { unlisted: unlisted(&host.ruleset), ..Open::default() };
+    let mut open = Open { unlisted: unlisted(context), ..Open::default() };
     let mut ports: Vec<(Kind, u128)> = UNUSUAL.iter().map(|&port| (Kind::Tcp, port)).collect();
     ports.extend(MANAGEMENT.iter().chain(&DATABASES));
     ports.extend(named_ports(&host.ruleset));
