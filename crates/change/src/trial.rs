@@ -56,7 +56,7 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Write this durably, in place of the record before it. [`Event::Done`] or [`Event::Failed`].
-    Save(Record),
+    Save(Box<Record>),
     /// Read the rules back from the kernel. [`Event::Read`].
     ReadBack,
     /// Load the forward scripts, and be killed where it takes longer than until this time. [`Event::Done`] or
@@ -112,7 +112,7 @@ pub enum Origin {
     /// Another guard began it.
     Saved {
         /// The last record it saved.
-        record: Record,
+        record: Box<Record>,
         /// Whether it saved the quick way back.
         inverse: bool,
     },
@@ -177,7 +177,7 @@ impl Trial {
                     Record { boot_id: boot_id.to_owned(), deadline, phase: Phase::Armed, note: None };
                 (record, false, true)
             }
-            Origin::Saved { record, inverse } => (record, inverse, false),
+            Origin::Saved { record, inverse } => (*record, inverse, false),
         };
         let rebooted = record.boot_id != boot_id;
         let mut trial = Trial {
@@ -513,7 +513,7 @@ impl Trial {
 
     fn save(&mut self) -> Effect {
         self.doing = Doing::Saving;
-        Effect::Save(self.record.clone())
+        Effect::Save(Box::new(self.record.clone()))
     }
 
     fn read(&mut self, doing: Doing) -> Effect {

@@ -140,11 +140,17 @@ fn legacy(family: &Family) -> Result<String, String> {
 
 /// The program that lists the rules of the new (`nft`) or the old (`legacy`) iptables.
 fn variant(program: &str, kind: &str) -> Option<String> {
-    let own = format!("{program}-{kind}-save");
+    program_of(program, kind, "save")
+}
+
+/// The program of `iptables` or `ip6tables` that does something (`save`, `restore`) with the rules of the new (`nft`) or
+/// the old (`legacy`) iptables.
+pub(crate) fn program_of(program: &str, kind: &str, verb: &str) -> Option<String> {
+    let own = format!("{program}-{kind}-{verb}");
     if find(&own).is_some() {
         return Some(own);
     }
-    let plain = format!("{program}-save");
+    let plain = format!("{program}-{verb}");
     let version = run(&plain, &["--version"]).ok()?;
     let is_new = version.contains("nf_tables");
     (is_new == (kind == "nft")).then_some(plain)

@@ -14,6 +14,8 @@ mod clock;
 #[cfg(feature = "apply")]
 pub mod folder;
 mod generation;
+#[cfg(feature = "apply")]
+pub mod guard;
 mod iptables;
 #[cfg(feature = "apply")]
 pub mod kernel;

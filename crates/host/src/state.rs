@@ -1,15 +1,17 @@
 //! The rules that the kernel holds right now, and a text of them that two equal rulesets share.
 
 mod canonical;
+pub mod restore;
 
 use crate::generation::generation;
 use crate::iptables;
 use crate::program::{self, ProgramError, run};
 use firewarden_change::plan::hex;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io;
 
-pub use canonical::{canonical_ipset, canonical_iptables, canonical_nft};
+pub use canonical::{canonical_ipset, canonical_iptables, canonical_nft, nft_tables, save_tables};
 
 /// How often the rules are read anew because they changed in the meantime.
 const ATTEMPTS: u32 = 5;
@@ -92,15 +94,7 @@ impl State {
     /// order tells). O(n log n).
     pub fn canonical(&self) -> String {
         let mut text = canonical_nft(&self.nft);
-        // Where nft has words for every rule, the save says nothing more.
-        let opaque = iptables::has_opaque_rules(&self.nft);
-        let saves = [
-            ("iptables-nft", if opaque { &self.iptables } else { "" }),
-            ("ip6tables-nft", if opaque { &self.ip6tables } else { "" }),
-            ("iptables-legacy", &self.legacy_iptables),
-            ("ip6tables-legacy", &self.legacy_ip6tables),
-        ];
-        for (name, save) in saves {
+        for (name, save) in self.saves() {
             let save = canonical_iptables(save);
             if !save.is_empty() {
                 text.push_str(&format!("# {name}\n{save}"));
@@ -113,10 +107,58 @@ impl State {
         text
     }
 
+    /// The digest of each table, by its name, as in [`State::canonical`]: what tells tables that a change touches from
+    /// others. The sets of ipset count as one.
+    pub fn parts(&self) -> BTreeMap<String, String> {
+        let mut parts = BTreeMap::new();
+        let mut add = |name: String, canonical: &str| {
+            parts.insert(name, hex(&Sha256::digest(canonical.as_bytes())));
+        };
+        for (name, text) in nft_tables(&self.nft) {
+            add(format!("nft {name}"), &canonical_nft(&text));
+        }
+        for (program, save) in self.saves() {
+            for (name, text) in save_tables(save) {
+                add(format!("{program} {name}"), &canonical_iptables(&text));
+            }
+        }
+        let sets = canonical_ipset(&self.ipset);
+        if !sets.is_empty() {
+            add("ipset".to_owned(), &sets);
+        }
+        parts
+    }
+
+    /// The saves that say more than nft does, with the program whose they are.
+    fn saves(&self) -> [(&'static str, &str); 4] {
+        // Where nft has words for every rule, the save says nothing more.
+        let opaque = iptables::has_opaque_rules(&self.nft);
+        [
+            ("iptables-nft", if opaque { &self.iptables } else { "" }),
+            ("ip6tables-nft", if opaque { &self.ip6tables } else { "" }),
+            ("iptables-legacy", &self.legacy_iptables),
+            ("ip6tables-legacy", &self.legacy_ip6tables),
+        ]
+    }
+
+    /// Whether the kernel still holds this, as far as that can be told without reading it again: nftables counts its
+    /// changes, and nothing else holds rules. False doesn't say that it changed.
+    pub fn is_current(&self) -> bool {
+        let others = [&self.legacy_iptables, &self.legacy_ip6tables, &self.ipset];
+        others.iter().all(|text| text.is_empty()) && is_generation(self.generation)
+    }
+
     /// SHA-256 of [`State::canonical`], in hexadecimal.
     pub fn digest(&self) -> String {
         hex(&Sha256::digest(self.canonical().as_bytes()))
     }
+}
+
+/// Whether nftables is at this generation, and nothing but nftables holds rules.
+pub fn is_generation(number: u32) -> bool {
+    generation().is_ok_and(|now| now == number)
+        && iptables::legacy_saves().is_ok_and(|saves| saves.iter().all(String::is_empty))
+        && sets(&Default::default()).is_ok_and(|sets| sets.is_empty())
 }
 
 /// Sets of ipset. Only rules of the old iptables and opaque ones of the new use them, so a kernel without them isn't

@@ -168,7 +168,7 @@ impl World {
     pub fn run(&mut self) -> Result<End, String> {
         loop {
             let origin = match self.told().cloned() {
-                Some(record) => Origin::Saved { record, inverse: self.inverse_file },
+                Some(record) => Origin::Saved { record: Box::new(record), inverse: self.inverse_file },
                 None => Origin::New { window: WINDOW },
             };
             match self.guard(origin)? {

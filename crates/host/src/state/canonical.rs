@@ -245,3 +245,38 @@ pub fn canonical_ipset(save: &str) -> String {
     lines.sort();
     lines.into_iter().map(|line| line + "\n").collect()
 }
+
+/// The tables of `nft list ruleset` as they stand there, each with its family and name. O(n).
+pub fn nft_tables(listing: &str) -> Vec<(String, String)> {
+    let mut tables = Vec::new();
+    let mut lines = listing.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = without_handle(line).strip_prefix("table ").and_then(|rest| rest.strip_suffix(" {"))
+        else {
+            continue;
+        };
+        let mut text = format!("{line}\n");
+        for line in lines.by_ref().take_while(|line| *line != "}") {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("}\n");
+        tables.push((name.to_owned(), text));
+    }
+    tables
+}
+
+/// The tables of `iptables-save` as they stand there, from `*name` to `COMMIT`, each with its name. O(n).
+pub fn save_tables(save: &str) -> Vec<(String, String)> {
+    let mut tables: Vec<(String, String)> = Vec::new();
+    for line in save.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('*') {
+            tables.push((name.to_owned(), String::new()));
+        }
+        if let Some((_, text)) = tables.last_mut() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    tables
+}

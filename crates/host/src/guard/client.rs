@@ -1,0 +1,442 @@
+//! What the operator's program does: it arms a guard, asks it for things, and looks at what it says.
+
+use super::folder::{self, Home, Job, Terms, read_terms, script};
+use super::process::{DETACH, INVERSE};
+use super::{clock, files, inverse, keep, reading, slots};
+use crate::state::State;
+use firewarden_change::plan::{Plan, Script};
+use firewarden_change::trial::{Asker, Record};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The files of requests, in the order that they count in if there are several, with the files that wait to become one.
+/// These have their room on the disk already.
+pub(super) const REQUESTS: [(&str, &str); 3] = [
+    ("revert.request", "revert.spare"),
+    ("abandon.request", "abandon.spare"),
+    ("confirm.request", "confirm.spare"),
+];
+/// Room for a request.
+const REQUEST_BYTES: usize = 4096;
+/// How long a guard may take to stand.
+const ARMING: Duration = Duration::from_secs(10);
+/// How often somebody who waits looks at the state.
+const GLANCE: Duration = Duration::from_millis(10);
+/// Room for confirmed rules, beside what is known of them beforehand, in bytes.
+const SPARE_ROOM: usize = 1 << 20;
+
+/// What is changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// The guard carries out a plan.
+    Plan {
+        /// The plan.
+        plan: &'a Plan,
+        /// The rules that the kernel holds, where they were read anyway. With them, what others do to tables that the plan
+        /// doesn't touch is told from what is done to its own.
+        before: Option<&'a State>,
+    },
+    /// Somebody else runs a command once the guard is armed ([`firewarden_change::trial::Phase::Applied`]).
+    Command {
+        /// The command, for people.
+        words: &'a [String],
+        /// How long what it does may last unconfirmed.
+        window: Duration,
+        /// The rules to go back to: what the kernel holds now.
+        before: &'a State,
+    },
+}
+
+/// The program that is started as the guard. What it does then is [`super::serve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launcher {
+    /// Its path.
+    pub program: PathBuf,
+    /// The arguments that come before `--detach` and the trial's folder.
+    pub arguments: Vec<OsString>,
+}
+
+impl Launcher {
+    /// This program, with `guard-process`.
+    ///
+    /// # Errors
+    /// The system's, where it doesn't tell which program runs.
+    pub fn this_program() -> io::Result<Launcher> {
+        Ok(Launcher { program: std::env::current_exe()?, arguments: vec!["guard-process".into()] })
+    }
+}
+
+/// Why a trial doesn't begin, or can't be asked for something.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Another trial is on.
+    #[error("another change is on trial already: {0}")]
+    Busy(String),
+    /// No trial is on.
+    #[error("no change is on trial")]
+    Idle,
+    /// Something can't be written that has to be there before anything changes.
+    #[error("`{path}` cannot be written: {error}")]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// What the trial's folder says can't be read.
+    #[error("`{path}` cannot be read: {error}")]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// The guard doesn't start.
+    #[error("the guard cannot be started: {0}")]
+    Spawn(String),
+    /// The guard was started and didn't say that it stands.
+    #[error("the guard did not stand within {} seconds, and was told to go back", ARMING.as_secs())]
+    Silent,
+    /// The plan changes nothing.
+    #[error("the plan changes nothing")]
+    Nothing,
+}
+
+/// What is known of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is about.
+    pub terms: Terms,
+    /// What the guard saved last; `None` before it stands.
+    pub record: Option<Record>,
+    /// Whether a guard lives.
+    pub guarded: bool,
+    /// How long until the deadline; zero after it, and after a reboot.
+    pub left: Duration,
+}
+
+impl Status {
+    /// Whether nothing comes any more.
+    pub fn is_done(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.phase.is_done())
+    }
+}
+
+/// What somebody asks of the guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Keep the new rules.
+    Confirm {
+        /// The digest of the rules that were looked at, where only these are to be kept.
+        ruleset: Option<String>,
+    },
+    /// Go back to the old ones.
+    Revert,
+    /// Give up going back, where the trial is stuck.
+    Abandon,
+}
+
+/// The content of a request's file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestFile {
+    pub asker: Asker,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruleset: Option<String>,
+}
+
+/// Writes the trial's folder and starts its guard, then waits until that stands. Nothing in the kernel changes before
+/// everything that the way back needs is on disk. A trial that is over is archived first.
+///
+/// # Errors
+/// [`ClientError`]; then nothing was changed, or it is being taken back.
+pub fn start(home: &Home, change: Change, id: &str, launcher: &Launcher) -> Result<Status, ClientError> {
+    let write = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| ClientError::Write { path: path.clone(), error }
+    };
+    let _clients = home.lock().map_err(write(home.path()))?;
+    if let Some(status) = status(home)? {
+        if !status.is_done() {
+            return Err(ClientError::Busy(status.terms.id));
+        }
+        folder::archive(home, &status.terms.id).map_err(write(&home.path().join("trials")))?;
+    }
+    if let Change::Plan { plan, .. } = change
+        && plan.result == plan.parent.ruleset
+    {
+        return Err(ClientError::Nothing);
+    }
+    let fresh = home.path().join("trial.new");
+    files::remove_folder(&fresh).map_err(write(&fresh))?;
+    let terms = prepare(&fresh, change, id).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = files::remove_folder(&fresh);
+    })?;
+    let placed = fs::rename(&fresh, home.trial()).and_then(|()| files::sync_folder(home.path()));
+    let spawned = placed.map_err(write(&home.trial())).and_then(|()| spawn(&home.trial(), launcher));
+    if let Err(error) = spawned {
+        // No guard, no trial: what was staged goes.
+        let persist = if let Job::Plan { persist, .. } = &terms.job { persist.as_deref() } else { None };
+        let _ = keep::discard(home.path(), persist);
+        let _ = files::remove_folder(&fresh).and_then(|()| files::remove_folder(&home.trial()));
+        return Err(error);
+    }
+    let until = Instant::now() + ARMING;
+    loop {
+        if let Some(status) = status(home)?.filter(|status| status.record.is_some()) {
+            return Ok(status);
+        }
+        if Instant::now() > until {
+            let asker = Asker::new("firewarden", "", "the guard did not stand in time");
+            ask(home, &Wish::Revert, asker)?;
+            return Err(ClientError::Silent);
+        }
+        sleep(GLANCE);
+    }
+}
+
+/// Writes all that a trial needs into a new folder, durably.
+fn prepare(folder: &Path, change: Change, id: &str) -> Result<Terms, ClientError> {
+    let failed = |path: &Path, error| ClientError::Write { path: path.to_path_buf(), error };
+    let put = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        files::write_new(&path, content).map_err(|error| failed(&path, error))
+    };
+    files::make_folder(folder).map_err(|error| failed(folder, error))?;
+    let mut room = SPARE_ROOM;
+    let (terms, persist) = match change {
+        Change::Plan { plan, before } => {
+            put("plan.json", plan.write().as_bytes())?;
+            for (direction, scripts) in [("forward", &plan.forward), ("rollback", &plan.rollback)] {
+                for (index, Script { text, .. }) in scripts.iter().enumerate() {
+                    let path = script(folder, direction, index);
+                    files::write_new(&path, text.as_bytes()).map_err(|error| failed(&path, error))?;
+                    room += text.len();
+                }
+            }
+            put(INVERSE, &files::reserved(inverse::room(&plan.inverse)))?;
+            room += before.map_or(0, |state| state.nft.len() + state.iptables.len() + state.ip6tables.len());
+            let terms = Terms {
+                id: id.to_owned(),
+                window_milliseconds: u64::from(plan.window_seconds) * 1000,
+                before: plan.parent.ruleset.clone(),
+                parts: before.map(State::parts),
+                job: Job::Plan {
+                    hash: plan.hash(),
+                    parent: Box::new(plan.parent.clone()),
+                    result: plan.result.clone(),
+                    forward: plan.forward.iter().map(|script| script.loader).collect(),
+                    rollback: plan.rollback.iter().map(|script| script.loader).collect(),
+                    inverse: plan.inverse.clone(),
+                    persist: None,
+                },
+            };
+            (terms, plan.persist.as_ref())
+        }
+        Change::Command { words, window, before } => {
+            let path = folder.join("before");
+            keep::write_ruleset(&path, before, id, None).map_err(|error| failed(&path, error))?;
+            room += before.nft.len() + before.iptables.len() + before.ip6tables.len();
+            let terms = Terms {
+                id: id.to_owned(),
+                window_milliseconds: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+                before: before.digest(),
+                parts: Some(before.parts()),
+                job: Job::Command { words: words.to_vec() },
+            };
+            (terms, None)
+        }
+    };
+    for (_, spare) in REQUESTS {
+        put(spare, &vec![b' '; REQUEST_BYTES])?;
+    }
+    let known =
+        terms.parts.iter().flatten().map(|(name, digest)| name.len() + digest.len() + 8).sum::<usize>();
+    put("touched.json", &files::reserved(reading::ROOM + known))?;
+    put("reserve", &vec![b' '; room])?;
+    put("lock", b"")?;
+    put("guard.log", b"")?;
+    put("state", &slots::empty())?;
+    let mut terms = terms;
+    if let (Some(persist), Job::Plan { persist: staged, .. }) = (persist, &mut terms.job) {
+        let path = PathBuf::from(&persist.path);
+        let file = keep::stage_file(persist, id).map_err(|error| failed(&path, error))?;
+        *staged = Some(Box::new(file));
+    }
+    let text = serde_json::to_vec_pretty(&terms).unwrap_or_default();
+    put("terms.json", &text)
+        .and_then(|()| files::sync_folder(folder).map_err(|error| failed(folder, error)))
+        .inspect_err(|_| {
+            if let Job::Plan { persist: Some(staged), .. } = &terms.job {
+                let _ = files::remove_file(&staged.staged);
+            }
+        })?;
+    Ok(terms)
+}
+
+/// Starts a guard for the trial in a folder, out of reach of what ends this process and its session.
+fn spawn(trial: &Path, launcher: &Launcher) -> Result<(), ClientError> {
+    let mut errors = Vec::new();
+    if has_systemd() {
+        match run(systemd_run(trial, launcher)) {
+            Ok(()) => return Ok(()),
+            Err(words) => errors.push(words),
+        }
+    }
+    let log = OpenOptions::new().append(true).open(trial.join("guard.log"));
+    let detached = log.and_then(|log| Ok((log.try_clone()?, log))).map_err(|error| error.to_string());
+    let started = detached.and_then(|(out, err)| {
+        let mut command = Command::new(&launcher.program);
+        command.args(&launcher.arguments).arg(DETACH).arg(trial).stdin(Stdio::null()).stdout(out).stderr(err);
+        run(command)
+    });
+    started.map_err(|words| {
+        errors.push(words);
+        ClientError::Spawn(errors.join("; "))
+    })
+}
+
+fn run(mut command: Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{}` ended with {status}", command.get_program().display())),
+        Err(error) => Err(format!("`{}`: {error}", command.get_program().display())),
+    }
+}
+
+/// Whether systemd can start a guard in the network namespace of this process.
+fn has_systemd() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    Path::new("/run/systemd/system").is_dir()
+        && nix::unistd::Uid::effective().is_root()
+        && namespace("1").is_some_and(|of_systemd| namespace("thread-self") == Some(of_systemd))
+}
+
+/// A guard as a transient unit, which is started again where it fails. Its standby must not die with it.
+fn systemd_run(trial: &Path, launcher: &Launcher) -> Command {
+    let mut command = Command::new("systemd-run");
+    command.args(["--quiet", "--collect", "--description=Firewarden: guard of a change on trial"]);
+    command.args(["--property=KillMode=process", "--property=Restart=on-failure", "--property=RestartSec=1"]);
+    command.arg(format!("--property=StandardError=append:{}", trial.join("guard.log").display()));
+    command.arg(&launcher.program).args(&launcher.arguments).arg(trial);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// What is known of the trial that is on or ended last; `None` where there is none.
+///
+/// # Errors
+/// [`ClientError::Read`].
+pub fn status(home: &Home) -> Result<Option<Status>, ClientError> {
+    let folder = home.trial();
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let failed = |name: &str| {
+        let path = folder.join(name);
+        move |error| ClientError::Read { path: path.clone(), error }
+    };
+    let terms = read_terms(&folder).map_err(failed("terms.json"))?;
+    let record = slots::read(&folder.join("state")).map_err(failed("state"))?;
+    let guarded = match File::open(folder.join("lock")).map_err(failed("lock"))?.try_lock() {
+        Ok(()) => false,
+        Err(fs::TryLockError::WouldBlock) => true,
+        Err(fs::TryLockError::Error(error)) => return Err(failed("lock")(error)),
+    };
+    let deadline = record.as_ref().map_or(0, |record| {
+        let is_now = clock::boot_id().is_ok_and(|boot_id| boot_id == record.boot_id);
+        if is_now { record.deadline } else { 0 }
+    });
+    let left = Duration::from_millis(deadline.saturating_sub(clock::since_boot()));
+    Ok(Some(Status { terms, record, guarded, left }))
+}
+
+/// Asks the guard for something. It answers by what it saves ([`wait_for`]): a confirmation that it can't follow stands in
+/// the record's `note`.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn ask(home: &Home, wish: &Wish, asker: Asker) -> Result<(), ClientError> {
+    let folder = home.trial();
+    if !folder.exists() {
+        return Err(ClientError::Idle);
+    }
+    let (index, ruleset) = match wish {
+        Wish::Revert => (0, None),
+        Wish::Abandon => (1, None),
+        Wish::Confirm { ruleset } => (2, ruleset.clone()),
+    };
+    let [(request, spare), ..] = REQUESTS.split_at(index).1 else { return Err(ClientError::Idle) };
+    let own = folder.join(format!("{request}.{}", std::process::id()));
+    let place = || -> io::Result<()> {
+        let mut text = serde_json::to_vec(&RequestFile { asker, ruleset })?;
+        text.resize(text.len().max(REQUEST_BYTES), b' ');
+        // Only one can have the spare file; others need room.
+        if fs::rename(folder.join(spare), &own).is_ok() {
+            let file = OpenOptions::new().write(true).open(&own)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &text, 0)?;
+            file.sync_data()?;
+        } else {
+            files::remove_file(&own)?;
+            files::write_new(&own, &text)?;
+        }
+        fs::rename(&own, folder.join(request))
+    };
+    place().map_err(|error| ClientError::Write { path: folder.join(request), error })
+}
+
+/// Waits until the trial's record is one that is waited for, or the time is over; gives the last one there was.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn wait_for(
+    home: &Home,
+    patience: Duration,
+    mut wanted: impl FnMut(&Record) -> bool,
+) -> Result<Option<Record>, ClientError> {
+    let until = Instant::now() + patience;
+    let path = home.trial().join("state");
+    loop {
+        let record = slots::read(&path).map_err(|error| ClientError::Read { path: path.clone(), error })?;
+        if record.as_ref().is_some_and(&mut wanted) || Instant::now() > until {
+            return Ok(record);
+        }
+        sleep(GLANCE);
+    }
+}
+
+/// Starts another guard where a trial isn't over and all its guards are dead. True where it did.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn take_over(home: &Home, launcher: &Launcher) -> Result<bool, ClientError> {
+    match status(home)? {
+        Some(status) if !status.guarded && !status.is_done() => spawn(&home.trial(), launcher).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
+/// Puts a trial that is over with the others; gives its name and where it is now.
+///
+/// # Errors
+/// [`ClientError`]; one that isn't over stays.
+pub fn archive(home: &Home) -> Result<(String, PathBuf), ClientError> {
+    let _clients =
+        home.lock().map_err(|error| ClientError::Write { path: home.path().join("lock"), error })?;
+    let status = status(home)?.ok_or(ClientError::Idle)?;
+    if !status.is_done() {
+        return Err(ClientError::Busy(status.terms.id));
+    }
+    let id = status.terms.id;
+    folder::archive(home, &id)
+        .map_err(|error| ClientError::Write { path: home.path().join("trials"), error })?;
+    let path = home.archived(&id);
+    Ok((id, path))
+}

@@ -1,0 +1,346 @@
+//! The guard process: carries out what the machine of [`firewarden_change::trial`] decides.
+
+use super::client::{REQUESTS, RequestFile};
+use super::folder::{Job, Terms, read_terms, script};
+use super::loader::{Input, PATIENCE, load};
+use super::reading::Reader;
+use super::slots::Slots;
+use super::{clock, files, inverse, keep};
+use crate::state::State;
+use crate::state::restore::{Others, scripts};
+use firewarden_change::plan::{Loader, Script};
+use firewarden_change::trial::{Effect, Event, Kind, Origin, Outcome, Phase, Request, Trial};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::setsid;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// How often a waiting guard looks for requests.
+const GLANCE: Duration = Duration::from_millis(20);
+/// How long after one standby another is started at the earliest, in milliseconds.
+const STANDBY_PAUSE: u64 = 100;
+/// Makes the guard leave its parent and session first.
+pub(super) const DETACH: &str = "--detach";
+
+/// Guards the trial in a folder until it is over: what the program does when it is started with the arguments of
+/// [`super::Launcher`]. The arguments end in the folder; with `detach`, the process starts itself again in a session of
+/// its own, without that argument, and ends. Must be called on the main thread, which the loaders' lives hang on.
+pub fn serve(folder: &Path, detach: bool) -> ExitCode {
+    let served = if detach { leave() } else { guard(folder, true) };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("the guard gives up: {error}"));
+            ExitCode::from(4)
+        }
+    }
+}
+
+/// Starts this program again, in a session of its own and without anybody who waits for it.
+fn leave() -> io::Result<()> {
+    setsid()?;
+    again()?.spawn().map(|_| ())
+}
+
+/// This program with its arguments, but for [`DETACH`]. It is the same program even if its file was replaced.
+fn again() -> io::Result<Command> {
+    let mut command = Command::new("/proc/self/exe");
+    let arguments: Vec<OsString> =
+        std::env::args_os().skip(1).filter(|argument| argument != DETACH).collect();
+    command.args(arguments).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// A line in the guard's log, which nothing depends on.
+fn say(line: &str) {
+    let line =
+        format!("{{\"at\":{},\"pid\":{},\"says\":{line:?}}}\n", clock::since_boot(), std::process::id());
+    // The disk may be full.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Goes on with a trial whose guards are all dead, in this process and without a standby.
+pub(super) fn finish(folder: &Path) -> io::Result<()> {
+    guard(folder, false)
+}
+
+fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
+    // Only SIGKILL ends a guard before its trial is over.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGPIPE] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    let path = folder.join("lock");
+    let lock = File::open(&path)?;
+    lock.lock()?;
+    // Meanwhile, the folder may have been archived, and another trial begun in its place.
+    let is_own = match (lock.metadata(), path.metadata()) {
+        (Ok(held), Ok(there)) => held.ino() == there.ino() && held.dev() == there.dev(),
+        _ => false,
+    };
+    if !is_own {
+        return Ok(());
+    }
+    let slots = Slots::open(&folder.join("state"))?;
+    let saved = slots.last()?.map(|(_, record)| record);
+    if saved.as_ref().is_some_and(|record| record.phase.is_done()) {
+        return Ok(());
+    }
+    let terms = read_terms(folder)?;
+    let boot_id = clock::boot_id()?;
+    let home = folder.parent().unwrap_or(folder).to_path_buf();
+    let kind = match &terms.job {
+        Job::Plan { inverse, .. } => Kind::Scripts { inverse: !inverse.is_empty() },
+        Job::Command { .. } => Kind::Command,
+    };
+    let origin = match saved {
+        Some(record) => {
+            let inverse = files::read_reserved(&folder.join(INVERSE)).is_some();
+            Origin::Saved { record: Box::new(record), inverse }
+        }
+        None => Origin::New { window: terms.window_milliseconds },
+    };
+    let mut guard = Guard {
+        reader: Reader::new(folder, &terms, &boot_id),
+        folder: folder.to_path_buf(),
+        home,
+        terms,
+        lock,
+        slots,
+        has_standby,
+        standby: None,
+        standby_since: 0,
+        asked: None,
+    };
+    guard.keep_standby();
+    let (mut trial, mut effect) = Trial::begin(kind, &boot_id, clock::since_boot(), origin);
+    while effect != Effect::End {
+        say(&name(&effect));
+        let event = guard.carry_out(effect);
+        if let Event::Failed(words) | Event::Read(Err(words)) = &event {
+            say(words);
+        }
+        effect = trial.on(clock::since_boot(), event);
+    }
+    guard.end(&trial.record().phase);
+    Ok(())
+}
+
+/// The file of the quick way back.
+pub(super) const INVERSE: &str = "inverse.nft";
+
+/// An effect in two words.
+fn name(effect: &Effect) -> String {
+    match effect {
+        Effect::Save(record) => format!("save {}", record.phase.name()),
+        Effect::ReadBack => "read back".to_owned(),
+        Effect::LoadForward { .. } => "load forward".to_owned(),
+        Effect::ResolveInverse => "resolve inverse".to_owned(),
+        Effect::LoadInverse => "load inverse".to_owned(),
+        Effect::LoadRollback => "load rollback".to_owned(),
+        Effect::Stage => "stage".to_owned(),
+        Effect::Keep => "keep".to_owned(),
+        Effect::Wait { .. } => "wait".to_owned(),
+        Effect::End => "end".to_owned(),
+    }
+}
+
+/// What a guard has in its hands.
+struct Guard {
+    folder: PathBuf,
+    home: PathBuf,
+    terms: Terms,
+    lock: File,
+    slots: Slots,
+    reader: Reader,
+    has_standby: bool,
+    standby: Option<Child>,
+    /// When the last standby was started, in milliseconds since boot.
+    standby_since: u64,
+    /// The request that is being dealt with.
+    asked: Option<PathBuf>,
+}
+
+impl Guard {
+    fn carry_out(&mut self, effect: Effect) -> Event {
+        match effect {
+            Effect::Save(record) => event(self.slots.save(&record).map_err(|error| error.to_string())),
+            Effect::ReadBack => Event::Read(self.reader.read()),
+            Effect::LoadForward { until } => event(self.load_forward(until)),
+            Effect::ResolveInverse => event(self.resolve_inverse()),
+            Effect::LoadInverse => event(self.load_inverse()),
+            Effect::LoadRollback => event(self.load_rollback()),
+            Effect::Stage => event(self.stage()),
+            Effect::Keep => {
+                let kept = keep::keep(&self.home, &self.terms.id, self.persist());
+                event(kept.map_err(|error| error.to_string()))
+            }
+            Effect::Wait { until } => self.wait(until),
+            Effect::End => Event::Done,
+        }
+    }
+
+    fn persist(&self) -> Option<&super::folder::StagedFile> {
+        match &self.terms.job {
+            Job::Plan { persist, .. } => persist.as_deref(),
+            Job::Command { .. } => None,
+        }
+    }
+
+    fn load_forward(&self, until: u64) -> Result<(), String> {
+        let Job::Plan { forward, .. } = &self.terms.job else {
+            return Err("there is nothing to load".to_owned());
+        };
+        for (index, loader) in forward.iter().enumerate() {
+            load(*loader, Input::File(&script(&self.folder, "forward", index)), &self.lock, until)?;
+        }
+        Ok(())
+    }
+
+    fn load_rollback(&self) -> Result<(), String> {
+        let until = clock::since_boot().saturating_add(PATIENCE);
+        match &self.terms.job {
+            Job::Plan { rollback, .. } => {
+                // Several tables of iptables: one that can't be brought back doesn't keep the others from it.
+                let loads = rollback.iter().enumerate().map(|(index, loader)| {
+                    load(*loader, Input::File(&script(&self.folder, "rollback", index)), &self.lock, until)
+                });
+                all(loads)
+            }
+            Job::Command { .. } => {
+                let before = keep::read_ruleset(&self.folder.join("before"));
+                let (_, before) = before.map_err(|error| error.to_string())?;
+                let now = State::read().map_err(|error| error.to_string())?;
+                let scripts = scripts(&before, &now, Others::Remove);
+                all(scripts
+                    .iter()
+                    .map(|Script { loader, text }| load(*loader, Input::Text(text), &self.lock, until)))
+            }
+        }
+    }
+
+    fn resolve_inverse(&self) -> Result<(), String> {
+        let Job::Plan { inverse, .. } = &self.terms.job else {
+            return Err("there is no quick way back".to_owned());
+        };
+        let listing = self.reader.last().map_or("", |state| &state.nft);
+        let script = inverse::resolve(inverse, listing)
+            .ok_or_else(|| "a rule of the quick way back was not found".to_owned())?;
+        files::fill_reserved(&self.folder.join(INVERSE), &script).map_err(|error| error.to_string())
+    }
+
+    fn load_inverse(&self) -> Result<(), String> {
+        let script = files::read_reserved(&self.folder.join(INVERSE))
+            .ok_or_else(|| "the quick way back was not saved".to_owned())?;
+        let until = clock::since_boot().saturating_add(PATIENCE);
+        load(Loader::Nft, Input::Text(&script), &self.lock, until)
+    }
+
+    fn stage(&self) -> Result<(), String> {
+        let state = self.reader.last().ok_or_else(|| "the rules were not read".to_owned())?;
+        let plan = match &self.terms.job {
+            Job::Plan { hash, .. } => Some(hash.as_str()),
+            Job::Command { .. } => None,
+        };
+        // The room was kept free for this.
+        files::remove_file(&self.folder.join("reserve")).map_err(|error| error.to_string())?;
+        keep::stage(&self.home, state, &self.terms.id, plan).map_err(|error| error.to_string())
+    }
+
+    /// Waits for a request; the first in the order of [`REQUESTS`] counts.
+    fn wait(&mut self, until: u64) -> Event {
+        self.put_back();
+        loop {
+            self.keep_standby();
+            for (file, spare) in REQUESTS {
+                let path = self.folder.join(file);
+                let Ok(text) = std::fs::read(&path) else { continue };
+                self.asked = Some(self.folder.join(spare));
+                match RequestFile::read(file, &text) {
+                    Some(request) => {
+                        say(&format!("asked: {file}"));
+                        return Event::Asked(request);
+                    }
+                    None => {
+                        say(&format!("`{file}` is not understood"));
+                        self.put_back();
+                    }
+                }
+            }
+            let now = clock::since_boot();
+            if now >= until {
+                return Event::Time;
+            }
+            std::thread::sleep(GLANCE.min(Duration::from_millis(until - now)));
+        }
+    }
+
+    /// Takes a request away that was dealt with. Its file serves the next one, which needs no room then.
+    fn put_back(&mut self) {
+        let Some(spare) = self.asked.take() else { return };
+        let request = REQUESTS.iter().find(|(_, of)| spare.ends_with(of));
+        if let Some((file, _)) = request {
+            // Where that fails, the request is dealt with again, which does no harm.
+            let _ = std::fs::rename(self.folder.join(file), spare);
+        }
+    }
+
+    /// Sees to it that there is another guard that waits for this one's end.
+    fn keep_standby(&mut self) {
+        let lives = self.standby.as_mut().is_some_and(|standby| matches!(standby.try_wait(), Ok(None)));
+        let now = clock::since_boot();
+        if !self.has_standby || lives {
+            return;
+        }
+        if self.standby.is_some() && now < self.standby_since + STANDBY_PAUSE {
+            return;
+        }
+        self.standby_since = now;
+        match again().and_then(|mut command| command.spawn()) {
+            Ok(child) => self.standby = Some(child),
+            Err(error) => say(&format!("there is no standby: {error}")),
+        }
+    }
+
+    /// Cleans up what a trial leaves that is over.
+    fn end(&mut self, phase: &Phase) {
+        self.put_back();
+        // Nothing depends on any of it.
+        if !matches!(phase, Phase::Done(Outcome::Confirmed { .. })) {
+            let _ = keep::discard(&self.home, self.persist());
+        }
+        let _ = files::remove_file(&self.folder.join("reserve"));
+        say("end");
+    }
+}
+
+fn event(result: Result<(), String>) -> Event {
+    match result {
+        Ok(()) => Event::Done,
+        Err(words) => Event::Failed(words),
+    }
+}
+
+/// Does all of them, and tells the first error.
+fn all(results: impl Iterator<Item = Result<(), String>>) -> Result<(), String> {
+    results.fold(Ok(()), Result::and)
+}
+
+impl RequestFile {
+    /// What the text of a request's file asks for.
+    fn read(file: &str, text: &[u8]) -> Option<Request> {
+        let RequestFile { asker, ruleset } = serde_json::from_slice(text).ok()?;
+        match file {
+            "revert.request" => Some(Request::Revert(asker)),
+            "confirm.request" => Some(Request::Confirm { asker, ruleset }),
+            "abandon.request" => Some(Request::Abandon(asker)),
+            _ => None,
+        }
+    }
+}
