@@ -91,23 +91,6 @@ impl<'t, 'a> Difference<'t, 'a> {
         Difference { from: to, to: from, anew, hunks, dynamic }
     }
 
-    /// Whether rules with a chain of their own come or go.
-    pub fn has_chains(&self) -> bool {
-        let lone =
-            self.lone_chains(self.from, self.to).into_iter().chain(self.lone_chains(self.to, self.from));
-        let sides = [(self.from, true), (self.to, false)];
-        lone.into_iter().any(|chain| have_chains(&chain.rules))
-            || self.hunks.iter().any(|(name, hunks)| {
-                sides.iter().any(|(table, is_from)| {
-                    let rules = table.chain(name).map(|chain| chain.rules.as_slice()).unwrap_or_default();
-                    hunks.iter().any(|hunk| {
-                        let range = if *is_from { &hunk.from } else { &hunk.to };
-                        have_chains(rules.get(range.clone()).unwrap_or_default())
-                    })
-                })
-            })
-    }
-
     /// Makes the first hunk of each chain reach to its end, so that every rule comes at the end.
     pub fn to_the_end(&mut self) {
         for (name, hunks) in &mut self.hunks {
@@ -411,9 +394,4 @@ fn rules(from: &[Rule<'_>], to: &[Rule<'_>], anew: &Anew<'_>) -> Vec<Hunk> {
         .hunks()
         .map(|hunk| Hunk { from: range(hunk.before), to: range(hunk.after) })
         .collect()
-}
-
-/// Whether one of the rules leads to a chain without a name.
-pub(super) fn have_chains(rules: &[Rule<'_>]) -> bool {
-    rules.iter().any(|rule| rule.text.contains("jump {\n") || rule.text.contains("goto {\n"))
 }

@@ -15,7 +15,7 @@ mod script;
 pub use listing::{Chain, Element, Listing, ListingError, Object, Rule, Set, Table, TableName, normal_form};
 
 use crate::plan::Inverse;
-use compare::{Difference, have_chains};
+use compare::Difference;
 use script::{Direction, Step};
 use std::collections::BTreeSet;
 
@@ -24,6 +24,10 @@ use std::collections::BTreeSet;
 pub enum Manner {
     /// Only what differs is touched.
     Fine,
+    /// Rules come only at the ends of chains: what follows the first difference goes and comes back, and loses what it
+    /// counted. For programs that can't put a rule beside another one: nft 1.0.6 crashes on it for some rulesets, such as
+    /// those with chains that stand within a rule.
+    Ends,
     /// Chains with a difference are emptied and filled again, and so are sets. Their rules lose what they counted.
     Refill,
 }
@@ -98,10 +102,7 @@ pub fn delta(
     }
     let new = after.tables.iter().filter(touched).filter(|table| before.table(&table.name).is_none());
     let new: Vec<_> = new.collect();
-    // nft (1.0.6, for one) crashes on a script that puts a rule beside another one and has a rule with a chain of its own,
-    // wherever. There, rules come only at the ends of chains; what follows the first difference goes and comes back.
-    let mut whole = gone.iter().chain(&new).flat_map(|table| &table.chains);
-    if whole.any(|chain| have_chains(&chain.rules)) || pairs.iter().any(Difference::has_chains) {
+    if manner == Manner::Ends {
         pairs.iter_mut().for_each(Difference::to_the_end);
     }
     let mut delta = Delta { notes, ..Delta::default() };

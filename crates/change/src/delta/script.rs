@@ -177,7 +177,7 @@ impl<'t, 'a> Writer<'_, 't, 'a> {
         }
         for chain in &from.chains {
             match self.difference.hunks.get(chain.name) {
-                Some(hunks) if self.manner == Manner::Fine => self.delete_rules(chain, hunks),
+                Some(hunks) if self.manner != Manner::Refill => self.delete_rules(chain, hunks),
                 Some(_) if !self.touched(chain) => {}
                 _ => self.command(format!("flush chain {}", self.named(chain.name))),
             }
@@ -244,7 +244,7 @@ impl<'t, 'a> Writer<'_, 't, 'a> {
         for chain in &to.chains {
             let old = from.chain(chain.name);
             match (old, self.difference.hunks.get(chain.name)) {
-                (Some(old), Some(hunks)) if self.manner == Manner::Fine => {
+                (Some(old), Some(hunks)) if self.manner != Manner::Refill => {
                     for hunk in hunks {
                         self.add_rules(old, chain, hunk);
                     }
