@@ -64,7 +64,7 @@ impl Written {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     value: u128,
-    expr: Expr,
+    pub(crate) expr: Expr,
 }
 
 impl Origin {
@@ -122,6 +122,7 @@ pub struct Flow<'a> {
     pub(crate) source_done: bool,
     pub(crate) destination_done: bool,
     pub(crate) redirected: bool,
+    pub(crate) destination_chosen: bool,
     /// The state that conntrack will give the packet when it reaches it; meanwhile `ct state` reads as invalid.
     pub(crate) tracked_later: Option<Origin>,
 }
@@ -149,6 +150,7 @@ impl<'a> Flow<'a> {
             source_done: false,
             destination_done: false,
             redirected: false,
+            destination_chosen: false,
             tracked_later: None,
         }
     }
@@ -231,7 +233,7 @@ impl<'a> Flow<'a> {
     }
 
     /// The values of an expression over the region, as values of `field`.
-    fn image_of(&self, expr: &Expr, field: Field) -> Dim {
+    pub(crate) fn image_of(&self, expr: &Expr, field: Field) -> Dim {
         match expr {
             Expr::Const(value) => Dim::single(field.kind(), field.max_value(), *value),
             Expr::Shift { of, add } => match self.region.dim(*of, self.atoms) {
@@ -300,7 +302,7 @@ impl<'a> Flow<'a> {
 
     /// Where one of two values (the present one of `field`, and one that isn't written yet) is outside of what the other
     /// may be, keeps it there, so that they differ at every packet. False where both are inside.
-    pub(crate) fn part_from_image(&mut self, field: Field, new: &Origin) -> bool {
+    pub fn part_from_image(&mut self, field: Field, new: &Origin) -> bool {
         let (Dim::Range(low, high), Dim::Range(new_low, new_high)) =
             (self.image(field), self.image_of(&new.expr, field))
         else {
@@ -415,6 +417,8 @@ impl<'a> Flow<'a> {
                     }
                 }
                 sum.retain(|entry| entry.1 != 0);
+                // In one order, so that equal sums are equal values.
+                sum.sort_unstable_by_key(|entry| entry.0);
                 if sum.is_empty() {
                     return Origin::constant(constant);
                 }
@@ -456,6 +460,7 @@ impl Flow<'_> {
         self.destination_done = false;
         self.tracked_later = None;
         self.redirected = false;
+        self.destination_chosen = false;
         self.translation = Translation::default();
     }
 
@@ -474,5 +479,10 @@ impl Flow<'_> {
     /// True where a rule of the present host redirected the packet to the host itself.
     pub fn redirected(&self) -> bool {
         self.redirected
+    }
+
+    /// True where a rule of the present host left the new destination to the kernel, out of several addresses.
+    pub fn destination_chosen(&self) -> bool {
+        self.destination_chosen
     }
 }

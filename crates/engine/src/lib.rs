@@ -13,8 +13,10 @@ mod hook;
 mod index;
 mod lookup;
 mod peel;
+mod relation;
 mod translate;
 
 pub use flow::{End, Flow, Origin, Translation};
 pub use hook::{Decision, Detail, Engine, Fate, Focus, OutOfBudget, Step, StepKind};
 pub use peel::Peeler;
+pub use relation::Relation;

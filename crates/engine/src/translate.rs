@@ -4,7 +4,7 @@ use crate::flow::{Flow, Origin};
 use crate::hook::{Engine, direction_of};
 use firewarden_packet::{Dim, Field, InterfaceName, IntervalSet, ct_state, ct_status, fib_type};
 use firewarden_ruleset::Surroundings;
-use firewarden_ruleset::ir::{Hook, Nat, NatAddress, NatDirection};
+use firewarden_ruleset::ir::{Hook, Nat, NatAddress, NatDirection, Value};
 
 /// What became of a nat statement.
 pub(crate) enum Translated {
@@ -96,6 +96,7 @@ impl Engine<'_> {
             }
             NatDirection::Destination => {
                 flow.destination_done = true;
+                flow.destination_chosen = matches!(nat.address, NatAddress::To(Value::Choice(_)));
                 if nat.address == NatAddress::ThisHost {
                     flow.redirected = true;
                     flow.put_value(Field::FIB_DADDR_TYPE, fib_type::LOCAL);

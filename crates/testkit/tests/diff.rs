@@ -90,3 +90,52 @@ fn a_connection_is_cut_where_only_its_answers_are_refused() {
     assert!(matches!(cut.as_slice(), [found] if found.now), "{cut:?}");
     assert!(cut_connections(&before, &before, &[connection], &atoms).is_empty());
 }
+
+#[test]
+fn values_that_the_kernel_or_the_packet_chooses_take_few_sets() {
+    let nft = |rules: [&str; 3]| {
+        let [prerouting, mangle, postrouting] = rules;
+        let text = format!(
+            "table ip t {{\n chain mangle {{ type filter hook prerouting priority mangle; {mangle} }}\n \
+             chain before {{ type nat hook prerouting priority dstnat; {prerouting} }}\n \
+             chain after {{ type nat hook postrouting priority srcnat; {postrouting} }}\n}}\n"
+        );
+        Generated::fixed(Syntax::Nft, &text)
+    };
+    let masquerade = ["", "", "oifname wan masquerade"];
+    for (before, after) in [
+        (masquerade, ["", "", ""]),
+        (masquerade, ["", "", "oifname { wan, ppp0 } masquerade"]),
+        (masquerade, ["", "", "ip saddr 10.0.0.0/8 oifname wan masquerade random"]),
+        (masquerade, ["", "", "oifname wan snat to 192.0.2.1-192.0.2.9"]),
+        (["", "", "snat to 192.0.2.1-192.0.2.200"], ["", "", "snat to 192.0.2.100-192.0.3.200"]),
+        (["tcp dport 80 dnat to 10.0.0.1", "", ""], ["tcp dport 80 dnat to 10.0.0.0/16", "", ""]),
+        (["tcp dport 80 redirect to :8080", "", ""], ["tcp dport { 80, 81 } redirect to :8080-8090", "", ""]),
+        (["", "", "masquerade to :1024-2048"], ["", "", "masquerade to :2000-4000"]),
+        (["", "meta mark set ct mark", ""], ["", "", ""]),
+        (["", "ct mark set meta mark", "masquerade"], ["", "ct mark set meta mark xor 7", ""]),
+    ] {
+        let case = Change::of(&nft(before), &nft(after)).unwrap();
+        let found = case.compare(LIMITS);
+        println!("{before:?} {after:?}: {} regions", found.regions);
+        assert!(found.undecided.is_empty() && found.regions < 400, "{before:?}: {} regions", found.regions);
+        assert!(!found.changes.is_empty(), "{before:?}");
+        case.hold(&found, 1, 200).unwrap_or_else(|problem| panic!("{before:?} {after:?}: {problem}"));
+    }
+}
+
+#[test]
+fn a_value_that_happens_to_be_equal_is_said_to_be_so() {
+    let text = |rule: &str| {
+        Generated::fixed(
+            Syntax::Nft,
+            &format!("table ip t {{\n chain c {{ type nat hook postrouting priority srcnat; {rule} }}\n}}\n"),
+        )
+    };
+    let compared =
+        |before: &str, after: &str| Change::of(&text(before), &text(after)).unwrap().compare(LIMITS).changes;
+    let chance = compared("masquerade", "");
+    assert!(!chance.is_empty() && chance.iter().all(|change| change.coincidences), "{chance:?}");
+    let apart = compared("snat to 192.0.2.1-192.0.2.9", "snat to 198.51.100.1-198.51.100.9");
+    assert!(!apart.is_empty() && apart.iter().all(|change| !change.coincidences), "{apart:?}");
+}

@@ -3,7 +3,7 @@
 use super::Interpreter;
 use super::walk::{End, Walk};
 use crate::Surroundings;
-use crate::ir::{Hook, Nat, NatAddress, NatDirection};
+use crate::ir::{Hook, Nat, NatAddress, NatDirection, Value};
 use firewarden_packet::{Field, InterfaceName, ct_state, ct_status, fib_type};
 
 /// Protocols that have ports to translate: TCP, UDP, DCCP, SCTP, UDP-Lite. (An ICMP id is translated too; nothing
@@ -65,7 +65,10 @@ impl Interpreter<'_> {
         }
         match nat.direction {
             NatDirection::Source => walk.source_done = true,
-            NatDirection::Destination => walk.destination_done = true,
+            NatDirection::Destination => {
+                walk.destination_done = true;
+                walk.destination_chosen = matches!(nat.address, NatAddress::To(Value::Choice(_)));
+            }
         }
         if nat.address == NatAddress::ThisHost {
             walk.redirected = true;

@@ -34,6 +34,8 @@ pub struct Walk {
     pub destination_done: bool,
     /// A rule redirected the packet to this host.
     pub redirected: bool,
+    /// A rule left the new destination to the kernel, out of several addresses.
+    pub destination_chosen: bool,
     /// Until conntrack has seen the packet: the state it is going to have.
     state_to_come: Option<u128>,
 }
@@ -103,6 +105,7 @@ impl Walk {
             source_done: false,
             destination_done: false,
             redirected: false,
+            destination_chosen: false,
             state_to_come: None,
         }
     }

@@ -12,7 +12,7 @@ use firewarden_oracle::{Packet, RejectKind, Verdict, Why};
 use firewarden_packet::{Dim, Field, InterfaceName, PacketBox, Point, text};
 use firewarden_ruleset::Surroundings as _;
 use firewarden_ruleset::interpreter::Outcome;
-use firewarden_verify::diff::{COMPARED, Compared, DiffOptions, Effect, Ending};
+use firewarden_verify::diff::{COMPARED, Change as Told, Compared, DiffOptions, Effect, Ending};
 
 pub use crate::differential::Plan;
 
@@ -165,7 +165,7 @@ impl Kernel {
         before: &Generated,
         after: &Generated,
         question: &Question,
-        told: Option<Effect>,
+        told: Option<&Told>,
         change: &Change,
     ) -> Result<(), Failure> {
         let answers = self.both(before, after, std::slice::from_ref(question))?;
@@ -177,7 +177,7 @@ impl Kernel {
             "{:?}, `{}`: the diff says {}, the kernel {:?} before and {:?} after",
             question.way,
             text::format(&question.point, &change.atoms),
-            told.map_or("nothing".to_owned(), |effect| format!("{effect:?}")),
+            told.map_or("nothing".to_owned(), |told| format!("{:?}", told.effect)),
             answers.0,
             answers.1
         )))
@@ -275,10 +275,8 @@ fn region_allows_length(region: &PacketBox, point: &Point) -> bool {
     region.get(Field::LENGTH).is_none_or(|dim: &Dim| dim.contains(point.get(Field::LENGTH)))
 }
 
-fn told(found: &Compared, point: &Point) -> Option<Effect> {
-    let change =
-        found.changes.iter().find(|change| change.packets.iter().any(|region| region.contains(point)));
-    change.map(|change| change.effect)
+fn told<'f>(found: &'f Compared, point: &Point) -> Option<&'f Told> {
+    found.changes.iter().find(|change| change.packets.iter().any(|region| region.contains(point)))
 }
 
 /// False for packets that are translated to addresses of the host, or to others that may be its own: the diff is of a
@@ -300,16 +298,21 @@ fn independent_of_addresses(change: &Change, worlds: &[World; 2], question: &Que
 }
 
 /// Whether the kernel shows what the diff says of a packet; `None` where it shows nothing that can be compared.
-fn fits(told: Option<Effect>, question: &Question, answers: &(Verdict, Verdict)) -> Option<bool> {
+fn fits(told: Option<&Told>, question: &Question, answers: &(Verdict, Verdict)) -> Option<bool> {
     let shown = shown(question, &answers.0, &answers.1);
-    match (told, shown) {
+    let coincidences = told.is_some_and(|told| told.coincidences);
+    match (told.map(|told| told.effect), shown) {
         (_, Shown::Unclear) => None,
         (None, shown) => Some(shown == Shown::Same),
         (Some(Effect::Blocked), shown) => Some(shown == Shown::Blocked),
         (Some(Effect::Allowed), shown) => Some(shown == Shown::Allowed),
         (Some(Effect::RefusedOtherwise), shown) => Some(shown == Shown::RefusedOtherwise),
         (Some(Effect::Rewritten(_)), Shown::Rewritten) => Some(true),
-        (Some(Effect::Rewritten(Some(field))), Shown::Same) if !is_seen(field, &question.packet) => None,
+        (Some(Effect::Rewritten(Some(field))), Shown::Same)
+            if coincidences || !is_seen(field, &question.packet) =>
+        {
+            None
+        }
         (Some(Effect::Rewritten(_)), _) => Some(false),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::changed::{Questions, Way, limited};
 use super::cross::{Crossed, Crossing, Direction, Ending};
+use super::seen::{Seen, seen};
 use crate::address::packets_of;
-use firewarden_engine::{Detail, Flow, Origin, OutOfBudget, Step, StepKind};
-use firewarden_packet::{AtomTable, Cube, Dim, Field, FieldKind, InterfaceName, PacketBox, Point, ct_state};
+use firewarden_engine::{Detail, Flow, OutOfBudget, Step, StepKind};
+use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state};
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset};
 use std::collections::BTreeMap;
 
@@ -67,6 +68,9 @@ pub struct Change {
     pub packets: Vec<PacketBox>,
     /// For each box, where its packets arrive on the side where they pass.
     pub arrivals: Vec<Arrival>,
+    /// True where the rewritten value varies with the packet or the kernel's choice, so that some packets of the boxes
+    /// may happen to get the same value before and after. They are told of with the others.
+    pub coincidences: bool,
 }
 
 /// Where packets arrive that are let pass.
@@ -99,7 +103,7 @@ pub struct Compared {
 }
 
 /// What changes are put together by.
-type Group = (Effect, Direction, Option<Decider>, Option<Decider>);
+type Group = (Effect, bool, Direction, Option<Decider>, Option<Decider>);
 
 pub(super) struct Comparison<'c> {
     pub before: &'c Crossed<'c>,
@@ -120,6 +124,7 @@ struct Met {
     after: Crossing,
     results: (Point, Point),
     effect: Option<Effect>,
+    coincidences: bool,
     arrival: Arrival,
 }
 
@@ -204,6 +209,7 @@ impl Comparison<'_> {
                         after: met.after.clone(),
                         results: met.results.clone(),
                         effect: met.effect,
+                        coincidences: met.coincidences,
                         arrival: met.arrival,
                     };
                     self.tell(way, rest);
@@ -214,27 +220,41 @@ impl Comparison<'_> {
 
     /// Follows a point of a piece before and after; the region is what fares like it on both sides.
     fn meet(&mut self, way: Way, piece: &PacketBox, detail: Detail) -> Result<Met, OutOfBudget> {
-        let point = Point::in_box(piece, &self.preferred(piece));
-        let mut first = Flow::new(piece.clone(), point, self.atoms);
-        let before = self.before.cross(way, &mut first, detail, &mut self.budget)?;
-        let mut second = Flow::new(first.region().clone(), first.origin().clone(), self.atoms);
-        let after = self.after.cross(way, &mut second, detail, &mut self.budget)?;
-        let effect = effect(&before, &after, &mut first, &mut second);
-        let region = first.region().intersect(second.region()).unwrap_or_default();
-        let arrival = match effect {
-            None => Arrival::AsSent,
-            Some(Effect::Blocked) => arrival(&first),
-            Some(_) => arrival(&second),
-        };
-        Ok(Met {
-            region,
-            point: second.origin().clone(),
-            before,
-            after,
-            results: (first.now().clone(), second.now().clone()),
-            effect,
-            arrival,
-        })
+        let mut piece = piece.clone();
+        let mut point = Point::in_box(&piece, &self.preferred(&piece));
+        let mut is_second = false;
+        loop {
+            let mut first = Flow::new(piece, point, self.atoms);
+            let before = self.before.cross(way, &mut first, detail, &mut self.budget)?;
+            let mut second = Flow::new(first.region().clone(), first.origin().clone(), self.atoms);
+            let after = self.after.cross(way, &mut second, detail, &mut self.budget)?;
+            let seen = seen(&before, &after, &mut first, &mut second, is_second);
+            second.keep_shared(&first);
+            let (effect, coincidences) = match seen {
+                Seen::Same => (None, false),
+                Seen::Differs(effect) => (Some(effect), false),
+                Seen::Mostly(field) => (Some(Effect::Rewritten(Some(field))), true),
+                Seen::At(other) => {
+                    (piece, point, is_second) = (second.region().clone(), other, true);
+                    continue;
+                }
+            };
+            let arrival = match effect {
+                None => Arrival::AsSent,
+                Some(Effect::Blocked) => arrival(&first),
+                Some(_) => arrival(&second),
+            };
+            return Ok(Met {
+                region: second.region().clone(),
+                point: second.origin().clone(),
+                before,
+                after,
+                results: (first.now().clone(), second.now().clone()),
+                effect,
+                coincidences,
+                arrival,
+            });
+        }
     }
 
     /// Adds a region to what is known of its rules, after the interpreter has seen the difference too.
@@ -246,7 +266,7 @@ impl Comparison<'_> {
             decider(&met.after, effect, &self.after.host.ruleset),
         );
         let direction = direction(endings.1).or(direction(endings.0)).unwrap_or(Direction::Input);
-        let group = (effect, direction, deciders.0, deciders.1);
+        let group = (effect, met.coincidences, direction, deciders.0, deciders.1);
         let known = self.groups.get(&group).copied();
         if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
             change.packets.push(met.region.clone());
@@ -287,6 +307,7 @@ impl Comparison<'_> {
             results: met.results,
             packets: vec![met.region],
             arrivals: vec![met.arrival],
+            coincidences: met.coincidences,
         });
     }
 
@@ -337,90 +358,6 @@ fn arrival(flow: &Flow<'_>) -> Arrival {
         _ => Arrival::Several,
     }
 }
-
-/// How two crossings differ; the flows are cut to the packets of which the same is true.
-fn effect(
-    before: &Crossing,
-    after: &Crossing,
-    first: &mut Flow<'_>,
-    second: &mut Flow<'_>,
-) -> Option<Effect> {
-    match (before.ending, after.ending) {
-        // A packet that one side can't have is told of where both can.
-        (Ending::Impossible, _) | (_, Ending::Impossible) => None,
-        (Ending::Passes(_), Ending::Refused { .. } | Ending::NotForwarded) => Some(Effect::Blocked),
-        (Ending::Refused { .. } | Ending::NotForwarded, Ending::Passes(_)) => Some(Effect::Allowed),
-        (Ending::NotForwarded, _) | (_, Ending::NotForwarded) => None,
-        (Ending::Refused { fate, .. }, Ending::Refused { fate: other, .. }) => {
-            (fate != other).then_some(Effect::RefusedOtherwise)
-        }
-        (Ending::Passes(from), Ending::Passes(to)) if from != to => Some(Effect::Rewritten(None)),
-        (Ending::Passes(_), Ending::Passes(_)) => {
-            for field in COMPARED {
-                let (left, right) = (first.take(*field), second.take(*field));
-                if left == right {
-                    continue;
-                }
-                if left.value() != right.value() {
-                    part(*field, &left, &right, first, second);
-                    return Some(Effect::Rewritten(Some(*field)));
-                }
-                // Equal here, but by different ways: what is left is where it stays equal.
-                first.hold(*field);
-                second.hold(*field);
-            }
-            None
-        }
-    }
-}
-
-/// Two values differ at the point: cuts the flows to packets for which they do, whatever else they are.
-fn part(field: Field, left: &Origin, right: &Origin, first: &mut Flow<'_>, second: &mut Flow<'_>) {
-    if left.always_differs(right) || (left.is_constant() && right.is_constant()) {
-        return;
-    }
-    let (own, other) = (left.value(), right.value());
-    if field.kind() == FieldKind::Bits {
-        let bits = own ^ other;
-        let bit = bits & bits.wrapping_neg();
-        first.restrict(field, Dim::Bits(Cube::new(bit, own)));
-        second.restrict(field, Dim::Bits(Cube::new(bit, other)));
-        return;
-    }
-    let max = u128::MAX;
-    // The one that is the same for all packets tells where to cut; else the smaller one does.
-    match (own < other, right.is_constant()) {
-        (true, true) => first.restrict(field, Dim::Range(0, other - 1)),
-        (true, false) => {
-            first.restrict(field, Dim::Range(0, own));
-            second.restrict(field, Dim::Range(own + 1, max));
-        }
-        (false, true) => first.restrict(field, Dim::Range(other + 1, max)),
-        (false, false) => {
-            first.restrict(field, Dim::Range(own, max));
-            second.restrict(field, Dim::Range(0, own - 1));
-        }
-    }
-}
-
-/// The fields that are compared of packets that pass, in the order in which a difference is told. What the routing decides isn't
-/// among them: it follows from the addresses.
-pub const COMPARED: &[Field] = &[
-    Field::DADDR,
-    Field::DPORT,
-    Field::SADDR,
-    Field::SPORT,
-    Field::CT_STATE,
-    Field::MARK,
-    Field::CT_MARK,
-    Field::TCP_FLAGS,
-    Field::TTL,
-    Field::DSCP,
-    Field::ECN,
-    Field::ETHER_SADDR,
-    Field::ETHER_DADDR,
-    Field::PKTTYPE,
-];
 
 fn direction(ending: Ending) -> Option<Direction> {
     match ending {

@@ -5,7 +5,7 @@
 
 use super::changed::Way;
 use super::compare::Decider;
-use firewarden_engine::{Detail, Engine, Fate, Flow, Origin, OutOfBudget, Step};
+use firewarden_engine::{Detail, Engine, Fate, Flow, Origin, OutOfBudget, Relation, Step};
 use firewarden_network::{Host, HostView};
 use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, Point, fib_type};
 use firewarden_ruleset::Surroundings;
@@ -148,8 +148,7 @@ impl Run<'_, '_> {
         if let Some(refused) = early {
             return Ok(refused);
         }
-        let moved = self.is_moved(destination);
-        if self.is_for_the_host(moved, kind) {
+        if self.is_for_the_host(destination, kind) {
             let refused = self.hooks(&[Hook::Input], Direction::Input)?;
             return Ok(refused.unwrap_or(Ending::Passes(Direction::Input)));
         }
@@ -210,11 +209,19 @@ impl Run<'_, '_> {
     }
 
     /// Whether the destination is another one than it was; the region keeps the packets with the same answer. A packet
-    /// may be translated to the address it has.
+    /// may be translated to the address it has; where the kernel chooses, that is no case of its own.
     fn is_moved(&mut self, before: Origin) -> bool {
+        if self.flow.destination_chosen() {
+            return true;
+        }
         let present = self.flow.take(Field::DADDR);
-        if present == before || present.always_differs(&before) {
-            return present != before;
+        match self.flow.relation(Field::DADDR, &present, &before) {
+            Relation::Same => return false,
+            Relation::Apart => return true,
+            Relation::Cut | Relation::Loose => {}
+        }
+        if self.flow.part_from_image(Field::DADDR, &before) {
+            return true;
         }
         let moved = IntervalSet::single(present.value());
         self.flow.hold(Field::DADDR);
@@ -224,8 +231,9 @@ impl Run<'_, '_> {
         !stayed
     }
 
-    /// The routing decision, as far as it says who gets the packet. `kind` is what the question says of the address.
-    fn is_for_the_host(&mut self, moved: bool, kind: Origin) -> bool {
+    /// The routing decision, as far as it says who gets the packet. `sent_to` is the destination as the packet came,
+    /// `kind` what the question says of it.
+    fn is_for_the_host(&mut self, sent_to: Origin, kind: Origin) -> bool {
         if self.flow.redirected() {
             self.flow.put_value(Field::FIB_DADDR_TYPE, fib_type::LOCAL);
             return true;
@@ -233,7 +241,7 @@ impl Run<'_, '_> {
         self.flow.put(Field::FIB_DADDR_TYPE, kind);
         if self.crossed.known {
             self.address_type(Field::DADDR, Field::FIB_DADDR_TYPE);
-        } else if moved {
+        } else if self.is_moved(sent_to) {
             // Of a host without addresses, whoever it translates to is another one.
             self.flow.put_value(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
         }
@@ -297,10 +305,11 @@ impl Replay<'_> {
             return refused;
         }
         let destination = self.walk.now.get(Field::DADDR);
+        let is_moved = self.walk.destination_chosen || destination != packet.get(Field::DADDR);
         let kind = match self.type_of(destination) {
             _ if self.walk.redirected => fib_type::LOCAL,
             Some(found) => found,
-            None if !self.crossed.known && destination != packet.get(Field::DADDR) => fib_type::UNICAST,
+            None if !self.crossed.known && is_moved => fib_type::UNICAST,
             None => kind,
         };
         self.walk.now.set(Field::FIB_DADDR_TYPE, kind);

@@ -13,14 +13,16 @@ mod connections;
 mod cross;
 mod open;
 mod pairing;
+mod seen;
 mod sets;
 mod tell;
 
 pub use atoms::align;
-pub use compare::{Arrival, COMPARED, Change, Compared, Decider, DiffOptions, Effect};
+pub use compare::{Arrival, Change, Compared, Decider, DiffOptions, Effect};
 pub use connections::{CutConnection, cut_connections};
 pub use cross::{Direction, Ending};
 pub use open::NotCompared;
+pub use seen::COMPARED;
 pub use sets::{Names, PacketSet, products};
 pub use tell::{Telling, ToldChange, ToldRule};
 

@@ -44,6 +44,8 @@ pub struct ToldChange {
     pub sets: Vec<Vec<(String, String)>>,
     /// The same packets, exactly: boxes that don't overlap.
     pub packets: Vec<PacketBox>,
+    /// True where some of them may happen to get the same value before and after.
+    pub coincidences: bool,
     /// The rule that decided before.
     pub before: ToldRule,
     /// What became of the witness before: `accepted`, `dropped`.
@@ -107,6 +109,7 @@ impl Telling<'_> {
             given: first.conditions(self.atoms),
             sets: sets.iter().map(|set| set.words(self.atoms, SHOWN_MEMBERS, self.names)).collect(),
             packets: change.packets.clone(),
+            coincidences: change.coincidences,
             before: self.rule(change.deciders.0, self.before),
             outcome_before: self.outcome(change.endings.0, change, &change.results.0),
             after: self.rule(change.deciders.1, self.after),

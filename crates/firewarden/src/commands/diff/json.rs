@@ -84,6 +84,10 @@ struct WireChange {
     sets: Vec<BTreeMap<String, String>>,
     /// The same packets exactly: their union, boxes that don't overlap.
     packets: Vec<WireBox>,
+    /// True where the value varies with the packet or the kernel's choice, so that some of the packets may happen to get
+    /// the same one before and after; they are among the packets.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    coincidences: bool,
 }
 
 /// The rule that decides.
@@ -225,6 +229,7 @@ fn change_of(
         witness: change.witness.clone(),
         sets: change.sets.iter().map(|set| set.iter().cloned().collect()).collect(),
         packets: change.packets.iter().map(|packets| box_of(packets, atoms)).collect(),
+        coincidences: change.coincidences,
     }
 }
 

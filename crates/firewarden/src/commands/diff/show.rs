@@ -18,6 +18,9 @@ const MOST_CHANGES: usize = 50;
 /// Sets of one change that are written out for people.
 const MOST_SETS: usize = 4;
 
+/// Said of changes whose packets may happen to get the same value on both sides.
+const COINCIDENCES: &str = "those whose values happen to be equal before and after";
+
 /// The answer in a format.
 pub fn render(
     answer: &Answer,
@@ -216,6 +219,9 @@ impl Human<'_> {
         if let Some(more) = change.sets.len().checked_sub(MOST_SETS).filter(|more| *more > 0) {
             self.line("", &format!("and {more} more; `--format json` has all of them"));
         }
+        if change.coincidences {
+            self.line("but not", COINCIDENCES);
+        }
         if !change.given.is_empty() {
             self.line("given", &clip(&one_line(&change.given.join("; ")), 2 * LONGEST));
         }
@@ -325,6 +331,7 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
                 change.direction.word(),
                 [states(change).to_owned()]
                     .into_iter()
+                    .chain(change.coincidences.then(|| format!("but not {COINCIDENCES}")))
                     .chain(change.given.iter().map(|given| format!("given {}", cell(given))))
                     .collect::<Vec<_>>()
                     .join(", "),
