@@ -111,7 +111,10 @@ fn values_that_the_kernel_or_the_packet_chooses_take_few_sets() {
         (["", "", "snat to 192.0.2.1-192.0.2.200"], ["", "", "snat to 192.0.2.100-192.0.3.200"]),
         (["tcp dport 80 dnat to 10.0.0.1", "", ""], ["tcp dport 80 dnat to 10.0.0.0/16", "", ""]),
         (["tcp dport 80 redirect to :8080", "", ""], ["tcp dport { 80, 81 } redirect to :8080-8090", "", ""]),
-        (["", "", "masquerade to :1024-2048"], ["", "", "masquerade to :2000-4000"]),
+        (
+            ["", "", "meta l4proto udp masquerade to :1024-2048"],
+            ["", "", "meta l4proto udp masquerade to :2000-4000"],
+        ),
         (["", "meta mark set ct mark", ""], ["", "", ""]),
         (["", "ct mark set meta mark", "masquerade"], ["", "ct mark set meta mark xor 7", ""]),
     ] {
