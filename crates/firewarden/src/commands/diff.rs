@@ -87,6 +87,9 @@ pub fn run(options: &Diff, color: Color) -> Result<ExitCode, Stopped> {
         files.rename(folder, name);
     }
     let mut atoms = AtomTable::default();
+    if !options.running {
+        load::ahead::parse([&versions.before, &versions.after], &mut files);
+    }
     let before = hosts::load_from(&versions.before, options.host.as_deref(), &mut files, &mut atoms)?;
     let after = match options.running {
         true => hosts::on_top(&before, &options.paths, &mut files, &mut atoms)?,

@@ -1,5 +1,6 @@
 //! The files of a run: each is read once, whoever names it, and known by one id.
 
+use super::ahead::Parsed;
 use super::glob;
 use super::read::{self, Text};
 use firewarden_diagnostic::{Diagnostic, FileId, SourceMap, Span};
@@ -25,6 +26,8 @@ pub struct Files {
     /// By the path with links resolved, so that a cycle of includes is seen as one.
     known: BTreeMap<PathBuf, FileId>,
     stdin: Option<FileId>,
+    /// Texts that were parsed before anybody asked for them.
+    pub(super) parsed: BTreeMap<FileId, Parsed>,
     /// A folder that stands for something else, with the name that people know its files by.
     renamed: Option<(PathBuf, String)>,
 }

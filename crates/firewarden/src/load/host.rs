@@ -39,7 +39,10 @@ fn put_together(
         let text = files.shared_text(input.file);
         let (script, found) = match input.format {
             Format::NftJson => nft::json::parse(input.file, &text),
-            Format::NftText => nft::text::parse(input.file, &text, files),
+            Format::NftText => match files.parsed.remove(&input.file) {
+                Some(parsed) => parsed,
+                None => nft::text::parse(input.file, &text, files),
+            },
             _ => continue,
         };
         scripts.push(script);

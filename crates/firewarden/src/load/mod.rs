@@ -1,5 +1,6 @@
 //! From paths to rulesets and facts: reading, recognising formats, and putting the files of one host together.
 
+pub mod ahead;
 mod detect;
 mod files;
 mod glob;

@@ -6,10 +6,11 @@
 
 use super::canonical::Canonical;
 use firewarden_packet::AtomTable;
-use firewarden_ruleset::ir::{Chain, ChainId, Family, Rule, Ruleset, Statement, Verdict};
+use firewarden_ruleset::ir::{Chain, ChainId, Family, Rule, Ruleset, Statement, Test, Verdict};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// Two chains that go together, and their rules.
 #[derive(Debug)]
@@ -78,6 +79,139 @@ fn chains_by_name(ruleset: &Ruleset) -> BTreeMap<Key<'_>, ChainId> {
     chains
 }
 
+/// Of how many rules on both sides together the next common one is looked for, before the rest is paired by hashes.
+const WINDOW: usize = 12;
+
+/// So many rules in a row say that two chains go on alike.
+const IN_STEP: usize = 3;
+
+/// Two chains whose rules are to be paired. Rules are compared as they stand; bytes are only made of those that need it.
+struct Chains<'p> {
+    rules: (&'p [Rule], &'p [Rule]),
+    canonical: &'p (Canonical<'p>, Canonical<'p>),
+}
+
+impl Chains<'_> {
+    fn same(&self, at: usize, to: usize) -> bool {
+        let (Some(rule), Some(partner)) = (self.rules.0.get(at), self.rules.1.get(to)) else { return false };
+        same_as_written(rule, partner).unwrap_or_else(|| {
+            let (mut own, mut other) = (Vec::new(), Vec::new());
+            self.canonical.0.rule(rule, &mut own);
+            self.canonical.1.rule(partner, &mut other);
+            own == other
+        })
+    }
+
+    /// Pairs the rules of two ranges: in step as long as they are the same; where they aren't, from the nearest place on
+    /// where they are again. Where there is none near, the rest is paired by hashes.
+    fn pair(&self, left: Range<usize>, right: Range<usize>, kept: &mut Vec<(u32, u32)>) {
+        let (mut at, mut to) = (left.start, right.start);
+        while at < left.end && to < right.end {
+            if self.same(at, to) {
+                kept.push((at as u32, to as u32));
+                (at, to) = (at + 1, to + 1);
+                continue;
+            }
+            let Some((next_at, next_to)) = self.in_step_again((at, left.end), (to, right.end)) else {
+                return self.pair_by_hash(at..left.end, to..right.end, kept);
+            };
+            self.pair_by_hash(at..next_at, to..next_to, kept);
+            (at, to) = (next_at, next_to);
+        }
+    }
+
+    /// The nearest places from which on both sides have the same rules.
+    fn in_step_again(&self, left: (usize, usize), right: (usize, usize)) -> Option<(usize, usize)> {
+        let in_step = |at: usize, to: usize| {
+            let count = IN_STEP.min(left.1.saturating_sub(at)).min(right.1.saturating_sub(to));
+            count > 0 && (0..count).all(|step| self.same(at + step, to + step))
+        };
+        let mut places =
+            (1..=WINDOW).flat_map(|both| (0..=both).map(move |skipped| (skipped, both - skipped)));
+        places
+            .find(|(skipped, added)| in_step(left.0 + skipped, right.0 + added))
+            .map(|(skipped, added)| (left.0 + skipped, right.0 + added))
+    }
+
+    fn pair_by_hash(&self, left: Range<usize>, right: Range<usize>, kept: &mut Vec<(u32, u32)>) {
+        if left.is_empty() || right.is_empty() {
+            return;
+        }
+        let hashes = |rules: &[Rule], canonical: &Canonical<'_>, range: &Range<usize>| -> Vec<u64> {
+            let mut bytes = Vec::new();
+            let hash = |rule: &Rule| {
+                bytes.clear();
+                canonical.rule(rule, &mut bytes);
+                let mut hasher = DefaultHasher::new();
+                hasher.write(&bytes);
+                hasher.finish()
+            };
+            rules.get(range.clone()).unwrap_or_default().iter().map(hash).collect()
+        };
+        let first = hashes(self.rules.0, &self.canonical.0, &left);
+        let second = hashes(self.rules.1, &self.canonical.1, &right);
+        for (at, to) in common_subsequence(&first, &second) {
+            let (at, to) = (at + left.start, to + right.start);
+            // Equal hashes aren't proof.
+            if self.same(at, to) {
+                kept.push((at as u32, to as u32));
+            }
+        }
+    }
+}
+
+/// Whether two rules are canonically equal, as far as that can be told without writing them as bytes: `None` where one
+/// of them uses something that is known by an id or a name.
+fn same_as_written(rule: &Rule, partner: &Rule) -> Option<bool> {
+    let effective = |statement: &&Statement| !matches!(statement, Statement::Neutral(_));
+    let (mut own, mut others) =
+        (rule.statements.iter().filter(effective), partner.statements.iter().filter(effective));
+    loop {
+        match (own.next(), others.next()) {
+            (None, None) => return Some(true),
+            (Some(Statement::Test(test)), Some(Statement::Test(other))) => {
+                if !(is_plain(test) && is_plain(other)) {
+                    return None;
+                }
+                if test != other {
+                    return Some(false);
+                }
+            }
+            (Some(Statement::Verdict(verdict)), Some(Statement::Verdict(other))) => {
+                if !(is_final(verdict) && is_final(other)) {
+                    return None;
+                }
+                if verdict != other {
+                    return Some(false);
+                }
+            }
+            (
+                Some(Statement::Test(_) | Statement::Verdict(_)) | None,
+                Some(Statement::Test(_) | Statement::Verdict(_)),
+            )
+            | (Some(Statement::Test(_) | Statement::Verdict(_)), None) => return Some(false),
+            _ => return None,
+        }
+    }
+}
+
+/// Tests of the packet's own fields by values that stand in the test.
+fn is_plain(test: &Test) -> bool {
+    match test {
+        Test::Range { field, .. } | Test::Bits { field, .. } | Test::Masked { field, .. } => {
+            !field.is_dynamic()
+        }
+        Test::Lookup { .. } | Test::Atom { .. } => false,
+    }
+}
+
+fn is_final(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Accept | Verdict::Drop | Verdict::Reject(_) | Verdict::Return | Verdict::Continue => true,
+        Verdict::Jump(_) | Verdict::Goto(_) | Verdict::Opaque { .. } => false,
+    }
+}
+
 fn pair_rules(
     left: &Chain,
     right: &Chain,
@@ -85,41 +219,14 @@ fn pair_rules(
     second: ChainId,
     canonical: &(Canonical<'_>, Canonical<'_>),
 ) -> ChainPair {
-    let (mut own, mut other) = (Vec::new(), Vec::new());
-    let mut same = |at: usize, to: usize| {
-        let (Some(rule), Some(partner)) = (left.rules.get(at), right.rules.get(to)) else { return false };
-        own.clear();
-        other.clear();
-        canonical.0.rule(rule, &mut own);
-        canonical.1.rule(partner, &mut other);
-        own == other
-    };
+    let chains = Chains { rules: (&left.rules, &right.rules), canonical };
     let (left_count, right_count) = (left.rules.len(), right.rules.len());
     let shorter = left_count.min(right_count);
-    let head = (0..shorter).take_while(|&at| same(at, at)).count();
-    let tail = (1..=shorter - head).take_while(|&back| same(left_count - back, right_count - back)).count();
+    let head = (0..shorter).take_while(|&at| chains.same(at, at)).count();
+    let tail =
+        (1..=shorter - head).take_while(|&back| chains.same(left_count - back, right_count - back)).count();
     let mut kept: Vec<(u32, u32)> = (0..head as u32).map(|at| (at, at)).collect();
-    let middle = |rules: &[Rule], canonical: &Canonical<'_>, count: usize| -> Vec<u64> {
-        let rules = rules.get(head..count - tail).unwrap_or_default();
-        let mut bytes = Vec::new();
-        let mut hash = |rule: &Rule| {
-            bytes.clear();
-            canonical.rule(rule, &mut bytes);
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&bytes);
-            hasher.finish()
-        };
-        rules.iter().map(&mut hash).collect()
-    };
-    let hashes =
-        (middle(&left.rules, &canonical.0, left_count), middle(&right.rules, &canonical.1, right_count));
-    for (at, to) in common_subsequence(&hashes.0, &hashes.1) {
-        let (at, to) = (at + head, to + head);
-        // Equal hashes aren't proof.
-        if same(at, to) {
-            kept.push((at as u32, to as u32));
-        }
-    }
+    chains.pair(head..left_count - tail, head..right_count - tail, &mut kept);
     let ends = (1..=tail).rev().map(|back| ((left_count - back) as u32, (right_count - back) as u32));
     kept.extend(ends);
     let missing = |count: usize, kept: &mut dyn Iterator<Item = u32>| -> Vec<u32> {

@@ -86,7 +86,6 @@ struct WireChange {
     packets: Vec<WireBox>,
     /// True where the value varies with the packet or the kernel's choice, so that some of the packets may happen to get
     /// the same one before and after; they are among the packets.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     coincidences: bool,
 }
 
