@@ -8,7 +8,7 @@ use firewarden_testkit::edit::edited;
 use firewarden_testkit::generate::{Generated, Knobs, Syntax, ruleset};
 use firewarden_testkit::load::load;
 use firewarden_testkit::random::Random;
-use firewarden_verify::diff::{DiffOptions, cut_connections};
+use firewarden_verify::diff::{DiffOptions, HostPair, cut_connections};
 
 const PACKETS: usize = 150;
 
@@ -141,4 +141,43 @@ fn a_value_that_happens_to_be_equal_is_said_to_be_so() {
     assert!(!chance.is_empty() && chance.iter().all(|change| change.coincidences), "{chance:?}");
     let apart = compared("snat to 192.0.2.1-192.0.2.9", "snat to 198.51.100.1-198.51.100.9");
     assert!(!apart.is_empty() && apart.iter().all(|change| !change.coincidences), "{apart:?}");
+}
+
+#[test]
+fn only_rules_that_changed_or_moved_are_taken_for_changed() {
+    let text = |rules: &[String]| {
+        Generated::fixed(
+            Syntax::Nft,
+            &format!(
+                "table inet t {{\n chain c {{ type filter hook input priority 0; policy drop;\n{}\n}}\n}}\n",
+                rules.join("\n")
+            ),
+        )
+    };
+    let rules: Vec<String> = (0..200)
+        .map(|number| match number % 3 {
+            0 => format!("ip saddr 10.0.{number}.0/24 tcp dport {number} accept"),
+            1 => format!("udp dport {{ {number}, {} }} counter accept", number + 500),
+            _ => format!("meta skuid {number} meta mark set {number}"),
+        })
+        .collect();
+    let mut edited = rules.clone();
+    edited.swap(170, 171);
+    edited.splice(150..150, ["tcp dport 1 accept".to_owned(), "tcp dport 2 accept".to_owned()]);
+    edited[100] = "tcp dport 100 drop".to_owned();
+    edited.remove(50);
+    let moved = edited.remove(10);
+    edited.push(moved);
+    let mut atoms = AtomTable::default();
+    let host = |rules: &[String], atoms: &mut AtomTable| Host {
+        ruleset: load(&text(rules), atoms).unwrap(),
+        ..Host::default()
+    };
+    let (before, after) = (host(&rules, &mut atoms), host(&edited, &mut atoms));
+    let touched = HostPair::new(&before, &after, &atoms).touched();
+    assert_eq!((touched.removed, touched.added), (4, 5));
+    let backwards: Vec<String> = rules.iter().rev().cloned().collect();
+    let backwards = host(&backwards, &mut atoms);
+    let touched = HostPair::new(&before, &backwards, &atoms).touched();
+    assert_eq!((touched.removed, touched.added), (199, 199));
 }
