@@ -108,6 +108,8 @@ pub struct Evidence {
     pub intents: Vec<IntentVerdicts>,
     /// Connections that are cut, or couldn't be opened again.
     pub cut: Vec<String>,
+    /// The one of them that the operator's own session came over.
+    pub own_session: Option<String>,
     /// Things that the operator is told: not atomic, foreign tables kept, ...
     pub notes: Vec<String>,
 }
@@ -127,8 +129,13 @@ pub struct IntentVerdicts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
-    /// The forward script puts old and new rules side by side, and the kernel goes back by itself.
-    Kernel,
+    /// The forward script puts old and new rules side by side, and the kernel goes back by itself ([`crate::switch`]).
+    Kernel {
+        /// SHA-256 of the canonical text of the ruleset with both, as in [`Parent::ruleset`].
+        staged: String,
+        /// What makes it [`Plan::result`] once it is confirmed.
+        settle: Vec<Inverse>,
+    },
     /// The guard process has to do it; why.
     Guard(String),
 }
