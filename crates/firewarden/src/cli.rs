@@ -4,6 +4,8 @@
 pub mod absent;
 #[cfg(feature = "apply")]
 pub mod apply;
+#[cfg(feature = "apply")]
+pub mod change;
 
 use crate::output::{AnswerFormat, Color, Format};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -83,6 +85,12 @@ pub enum SchemaOf {
     Trace,
     /// `diff --format json`.
     Diff,
+    /// `change.yaml`.
+    #[cfg(feature = "apply")]
+    Change,
+    /// `policy.yaml`.
+    #[cfg(feature = "apply")]
+    Policy,
 }
 
 /// Prove that rulesets meet every intent; name packet, rule, file and line where they don't.
@@ -304,4 +312,7 @@ pub struct Input {
     /// Look for included nft files here too, after the folder of the including file.
     #[arg(short = 'I', long = "include-path", value_name = "DIR")]
     pub include_paths: Vec<PathBuf>,
+    /// A folder whose files people know by another name: one made from a revision.
+    #[arg(skip)]
+    pub renamed: Option<(PathBuf, String)>,
 }

@@ -16,6 +16,7 @@ pub mod matrix;
 pub mod relational;
 pub mod stack;
 mod suggest;
+pub mod touched;
 mod trace;
 pub mod yaml;
 

@@ -263,7 +263,7 @@ impl Record {
     /// hexadecimal. O(n) in its size.
     pub fn hash(&self) -> String {
         // A record holds only texts, lists and moments, which JSON has words for.
-        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
+        sha256(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// What is signed: one line that names the change, its plans, and all that the record says. It changes with the
@@ -322,6 +322,11 @@ pub fn is_person(text: &str) -> bool {
     text.len() <= LONGEST_NAME
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-@".contains(&byte))
+}
+
+/// The SHA-256 of bytes, in lower-case hexadecimal. O(n).
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Whether a text is a SHA-256 in lower-case hexadecimal.

@@ -17,6 +17,23 @@ use std::process::ExitCode;
 
 /// Runs the command.
 pub fn run(options: &Audit, color: Color) -> Result<ExitCode, Stopped> {
+    match answer(options) {
+        Ok((report, sources)) => {
+            output::print(&output::render(&report, &sources, options.format, color.style()))?;
+            Ok(ExitCode::from(report.exit_code()))
+        }
+        Err(disagreement) => {
+            internal_error::complain(&disagreement.to_string());
+            Ok(ExitCode::from(internal_error::INTERNAL_ERROR))
+        }
+    }
+}
+
+/// The report, and the texts that it speaks of. Wrong input is in the report.
+///
+/// # Errors
+/// What engine and interpreter don't agree about.
+pub fn answer(options: &Audit) -> Result<(Report, SourceMap), Box<Disagreement>> {
     let subject: Vec<String> = options.input.paths.iter().map(|path| path.display().to_string()).collect();
     let mut report = Report::new(env!("CARGO_PKG_VERSION"), "audit", subject.join(" "));
     report.about = About::Checks;
@@ -26,13 +43,9 @@ pub fn run(options: &Audit, color: Color) -> Result<ExitCode, Stopped> {
             report.diagnostics = stopped.diagnostics;
             stopped.sources
         }
-        Err(Failure::Internal(disagreement)) => {
-            internal_error::complain(&disagreement.to_string());
-            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
-        }
+        Err(Failure::Internal(disagreement)) => return Err(disagreement.into()),
     };
-    output::print(&output::render(&report, &sources, options.format, color.style()))?;
-    Ok(ExitCode::from(report.exit_code()))
+    Ok((report, sources))
 }
 
 /// Why there is no answer.

@@ -16,12 +16,29 @@ use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
 use firewarden_verify::intent::{Expectation, Peer, parse_intent};
 use firewarden_verify::stack::DeclaredIntent;
-use firewarden_verify::{CheckOptions, Place};
+use firewarden_verify::{CheckOptions, Disagreement, Place};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs the command.
 pub fn run(options: &Check, color: Color) -> Result<ExitCode, Stopped> {
+    match answer(options) {
+        Ok((report, sources)) => {
+            output::print(&output::render(&report, &sources, options.format, color.style()))?;
+            Ok(ExitCode::from(report.exit_code()))
+        }
+        Err(disagreement) => {
+            internal_error::complain(&disagreement.to_string());
+            Ok(ExitCode::from(internal_error::INTERNAL_ERROR))
+        }
+    }
+}
+
+/// The report, and the texts that it speaks of. Wrong input is in the report.
+///
+/// # Errors
+/// What engine and interpreter don't agree about.
+pub fn answer(options: &Check) -> Result<(Report, SourceMap), Box<Disagreement>> {
     let subject: Vec<String> = options.input.paths.iter().map(|path| path.display().to_string()).collect();
     let mut report = Report::new(env!("CARGO_PKG_VERSION"), "check", subject.join(" "));
     let sources = match examine(options, &mut report) {
@@ -30,19 +47,15 @@ pub fn run(options: &Check, color: Color) -> Result<ExitCode, Stopped> {
             report.diagnostics = stopped.diagnostics;
             stopped.sources
         }
-        Err(Failure::Internal(disagreement)) => {
-            internal_error::complain(&disagreement.to_string());
-            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
-        }
+        Err(Failure::Internal(disagreement)) => return Err(disagreement.into()),
     };
-    output::print(&output::render(&report, &sources, options.format, color.style()))?;
-    Ok(ExitCode::from(report.exit_code()))
+    Ok((report, sources))
 }
 
 /// Why there is no answer.
 enum Failure {
     Input(Stopped),
-    Internal(firewarden_verify::Disagreement),
+    Internal(Disagreement),
 }
 
 impl From<Stopped> for Failure {

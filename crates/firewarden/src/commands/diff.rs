@@ -7,14 +7,18 @@ mod versions;
 
 pub use json::schema;
 pub use names::of as names_of;
+pub use versions::Versions;
+#[cfg(feature = "apply")]
+pub use versions::find as find_versions;
 
 use super::Stopped;
 use super::hosts;
 use crate::cli::Diff;
 use crate::internal_error;
 use crate::load::{self, Files};
-use crate::output::{self, Color};
+use crate::output::{self, AnswerFormat, Color};
 use crate::progress::Progress;
+use firewarden_diagnostic::render::Style;
 use firewarden_diagnostic::{Diagnostic, SourceMap, Verdict};
 use firewarden_network::Host;
 use firewarden_packet::{AtomTable, PacketBox};
@@ -82,6 +86,42 @@ pub struct IntentChange {
 /// Runs the command.
 pub fn run(options: &Diff, color: Color) -> Result<ExitCode, Stopped> {
     let versions = versions::find(options)?;
+    let comparison = match compare(options, &versions, color)? {
+        Ok(comparison) => comparison,
+        Err(what) => {
+            internal_error::complain(&what);
+            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
+        }
+    };
+    output::print(&comparison.render(options.format, color.style()))?;
+    Ok(ExitCode::from(comparison.answer.exit_code()))
+}
+
+/// An answer, and what it speaks of.
+pub struct Comparison {
+    pub answer: Answer,
+    sides: Sides,
+}
+
+impl Comparison {
+    /// The answer as text.
+    pub fn render(&self, format: AnswerFormat, style: Style) -> String {
+        show::render(&self.answer, &self.sides.atoms, &self.sides.sources, format, style)
+    }
+
+    /// The stack files before and after, where there are any.
+    #[cfg(feature = "apply")]
+    pub fn stacks(&self) -> [Option<&StackFile>; 2] {
+        [self.sides.before.stack.as_ref(), self.sides.after.stack.as_ref()]
+    }
+}
+
+/// Compares two versions. The inner error is what engine and interpreter don't agree about.
+pub fn compare(
+    options: &Diff,
+    versions: &Versions,
+    color: Color,
+) -> Result<Result<Comparison, String>, Stopped> {
     let mut files = Files::with_include_paths(&options.include_paths);
     if let Some((folder, name)) = &versions.renamed {
         files.rename(folder, name);
@@ -101,24 +141,18 @@ pub fn run(options: &Diff, color: Color) -> Result<ExitCode, Stopped> {
     output::complain(&files.diagnostics, &files.sources, color);
     let progress = Progress::start("comparing");
     let mut sides = Sides { before, after, atoms, sources: files.sources };
-    let compared = sides.compare(options, versions.names);
+    let compared = sides.compare(options, versions.names.clone());
     drop(progress);
-    let answer = match compared {
-        Ok(answer) => answer,
-        Err(Failure::Input(problem)) => {
-            return Err(Stopped { diagnostics: vec![problem], sources: sides.sources });
-        }
-        Err(Failure::Internal(what)) => {
-            internal_error::complain(&what);
-            return Ok(ExitCode::from(internal_error::INTERNAL_ERROR));
-        }
-    };
-    output::print(&show::render(&answer, &sides.atoms, &sides.sources, options.format, color.style()))?;
-    Ok(ExitCode::from(answer.exit_code()))
+    match compared {
+        Ok(answer) => Ok(Ok(Comparison { answer, sides })),
+        Err(Failure::Input(problem)) => Err(Stopped { diagnostics: vec![problem], sources: sides.sources }),
+        Err(Failure::Internal(what)) => Ok(Err(what)),
+    }
 }
 
 impl Answer {
-    fn exit_code(&self) -> u8 {
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
         let differs = |host: &HostAnswer| !host.changes.is_empty() || host.only.is_some();
         if self.hosts.iter().any(differs) {
             DIFFERS

@@ -67,6 +67,7 @@ fn pages(
         paths: vec![options.path.clone()],
         host: None,
         include_paths: options.include_paths.clone(),
+        renamed: None,
     };
     let mut loaded = hosts::load(&input)?;
     let Some(mut stack) = loaded.stack.take() else {

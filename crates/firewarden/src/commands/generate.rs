@@ -39,6 +39,10 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         SchemaOf::Exposed => super::exposed::schema(),
         SchemaOf::Trace => super::trace::schema(),
         SchemaOf::Diff => super::diff::schema(),
+        #[cfg(feature = "apply")]
+        SchemaOf::Change => firewarden_change::record::record_schema(),
+        #[cfg(feature = "apply")]
+        SchemaOf::Policy => firewarden_change::policy::policy_schema(),
     };
     // A schema is made of strings, numbers and lists, which always serialize.
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();

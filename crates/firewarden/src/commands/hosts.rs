@@ -46,6 +46,9 @@ pub struct Hosts {
 /// diagnostics.
 pub fn load(input: &Input) -> Result<Loaded, Stopped> {
     let mut files = Files::with_include_paths(&input.include_paths);
+    if let Some((folder, name)) = &input.renamed {
+        files.rename(folder, name);
+    }
     let mut atoms = AtomTable::default();
     let Hosts { stack, hosts, inputs } =
         load_from(&input.paths, input.host.as_deref(), &mut files, &mut atoms)?;

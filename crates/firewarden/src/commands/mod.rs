@@ -2,6 +2,8 @@
 
 mod audit;
 mod capture;
+#[cfg(feature = "apply")]
+mod change;
 mod check;
 mod confirm;
 mod diff;
@@ -13,6 +15,8 @@ mod init;
 mod paths;
 mod trace;
 
+#[cfg(feature = "apply")]
+use crate::cli::apply::Apply;
 use crate::cli::{Cli, Command};
 use crate::output;
 use firewarden_diagnostic::{Diagnostic, SourceMap};
@@ -49,7 +53,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
         #[cfg(feature = "apply")]
-        Command::Apply(command) => match *command {},
+        Command::Apply(Apply::Change(options)) => change::run(options, cli.color),
         #[cfg(not(feature = "apply"))]
         Command::Absent(absent) => Err(lacking(absent.name(), "apply").into()),
     };

@@ -322,7 +322,7 @@ fn translatable_boxes(services: &[Service], family: Family, loose: bool) -> Vec<
 }
 
 /// What packets of the services look like where they arrive.
-fn arriving_boxes(services: &[Service], family: Family) -> Vec<PacketBox> {
+pub(crate) fn arriving_boxes(services: &[Service], family: Family) -> Vec<PacketBox> {
     selections(services, family).into_iter().map(|selection| selection.header).collect()
 }
 
