@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The formats that have a schema, with the version in the file's name.
-const SCHEMAS: [(&str, u32); 5] = [("report", 1), ("stack", 1), ("diff", 1), ("exposed", 1), ("trace", 1)];
+const SCHEMAS: [(&str, u32); 6] =
+    [("report", 1), ("stack", 1), ("diff", 1), ("exposed", 1), ("trace", 1), ("journal", 1)];
 
 /// The commands in the order of the documentation.
 const COMMANDS: [&str; 11] =

@@ -6,6 +6,10 @@ pub mod absent;
 pub mod apply;
 #[cfg(feature = "apply")]
 pub mod change;
+#[cfg(feature = "apply")]
+pub mod journal;
+#[cfg(feature = "apply")]
+pub mod state;
 
 use crate::output::{AnswerFormat, Color, Format};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,6 +95,9 @@ pub enum SchemaOf {
     /// `policy.yaml`.
     #[cfg(feature = "apply")]
     Policy,
+    /// The lines of `journal export`, `journal show --format json` and `journal checkpoint`.
+    #[cfg(feature = "apply")]
+    Journal,
 }
 
 /// Prove that rulesets meet every intent; name packet, rule, file and line where they don't.

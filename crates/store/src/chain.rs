@@ -178,8 +178,9 @@ impl fmt::Display for Finding {
             ),
             Problem::Truncated { through } => write!(
                 formatter,
-                "truncated: {} are gone from the end; a checkpoint counts {through}",
-                entries(sequence, *through)
+                "truncated: {} {} gone from the end; a checkpoint counts {through}",
+                entries(sequence, *through),
+                if sequence >= *through { "is" } else { "are" },
             ),
             Problem::ForgedCheckpoint => {
                 write!(

@@ -43,6 +43,8 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         SchemaOf::Change => firewarden_change::record::record_schema(),
         #[cfg(feature = "apply")]
         SchemaOf::Policy => firewarden_change::policy::policy_schema(),
+        #[cfg(feature = "apply")]
+        SchemaOf::Journal => super::journal::schema(),
     };
     // A schema is made of strings, numbers and lists, which always serialize.
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();

@@ -12,7 +12,11 @@ mod exposed;
 mod generate;
 mod hosts;
 mod init;
+#[cfg(feature = "apply")]
+mod journal;
 mod paths;
+#[cfg(feature = "apply")]
+mod state_folder;
 mod trace;
 
 #[cfg(feature = "apply")]
@@ -54,6 +58,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
         #[cfg(feature = "apply")]
         Command::Apply(Apply::Change(options)) => change::run(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Journal(options)) => journal::run(options, cli.color),
         #[cfg(not(feature = "apply"))]
         Command::Absent(absent) => Err(lacking(absent.name(), "apply").into()),
     };

@@ -12,6 +12,8 @@ pub mod snapshot;
 pub use detect::Format;
 pub use files::Files;
 pub use host::{on_top, ruleset};
+#[cfg(feature = "apply")]
+pub use read::{read_file, read_stdin};
 
 use firewarden_diagnostic::{Diagnostic, FileId, Severity, Span};
 use std::io::Read;
