@@ -10,8 +10,24 @@ const SCHEMAS: [(&str, u32); 6] =
     [("report", 1), ("stack", 1), ("diff", 1), ("exposed", 1), ("trace", 1), ("journal", 1)];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 11] =
-    ["check", "diff", "audit", "exposed", "trace", "capture", "init", "docs", "completions", "man", "schema"];
+const COMMANDS: [&str; 16] = [
+    "check",
+    "diff",
+    "audit",
+    "exposed",
+    "trace",
+    "capture",
+    "init",
+    "docs",
+    "journal",
+    "journal show",
+    "journal verify",
+    "journal export",
+    "journal checkpoint",
+    "completions",
+    "man",
+    "schema",
+];
 
 /// Writes the generated files, or with `check` says which are out of date.
 pub fn run(check: bool) -> ExitCode {
@@ -73,7 +89,8 @@ fn commands() -> Result<String, String> {
     );
     let all = std::iter::once(None).chain(COMMANDS.into_iter().map(Some));
     for command in all {
-        let arguments: Vec<&str> = command.into_iter().chain(["--help"]).collect();
+        let arguments: Vec<&str> =
+            command.into_iter().flat_map(str::split_whitespace).chain(["--help"]).collect();
         let help = firewarden(&arguments)?;
         let title = command.map_or("firewarden".to_owned(), |command| format!("firewarden {command}"));
         // Appending to a string can't fail.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 firewarden journal show --since 2h\n  \
 firewarden journal verify\n  \
 ssh edge firewarden journal verify --checkpoint - < edge.checkpoint\n\n\
-docs/journal.md tells what is in it, and against what it is a protection.")]
+docs/journal.md tells what is in it, and what it protects against.")]
 pub struct Journal {
     /// What to do.
     #[command(subcommand)]

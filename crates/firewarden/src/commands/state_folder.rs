@@ -87,18 +87,15 @@ mod tests {
             by_default(Uid::from_raw(user), find).map(|path| path.display().to_string())
         };
         let home = ("HOME", "/home/alice");
-        let cases: [(u32, &[(&str, &str)], Option<&str>); 7] = [
-            (0, &[home, ("XDG_STATE_HOME", "/x")], Some("/var/lib/firewarden")),
-            (0, &[(VARIABLE, "here")], Some("here")),
-            (0, &[(VARIABLE, "")], Some("/var/lib/firewarden")),
-            (1000, &[home], Some("/home/alice/.local/state/firewarden")),
-            (1000, &[home, ("XDG_STATE_HOME", "/x")], Some("/x/firewarden")),
-            (1000, &[home, ("XDG_STATE_HOME", "relative")], Some("/home/alice/.local/state/firewarden")),
-            (1000, &[], None),
-        ];
-        for (user, variables, expected) in cases {
-            assert_eq!(folder(user, variables).as_deref(), expected, "{user} {variables:?}");
-        }
+        let xdg = ("XDG_STATE_HOME", "/x");
+        assert_eq!(folder(0, &[home, xdg]).as_deref(), Some("/var/lib/firewarden"));
+        assert_eq!(folder(0, &[(VARIABLE, "here")]).as_deref(), Some("here"));
+        assert_eq!(folder(0, &[(VARIABLE, "")]).as_deref(), Some("/var/lib/firewarden"));
+        let of_home = Some("/home/alice/.local/state/firewarden");
+        assert_eq!(folder(1000, &[home]).as_deref(), of_home);
+        assert_eq!(folder(1000, &[home, xdg]).as_deref(), Some("/x/firewarden"));
+        assert_eq!(folder(1000, &[home, ("XDG_STATE_HOME", "relative")]).as_deref(), of_home);
+        assert_eq!(folder(1000, &[]), None);
     }
 
     #[test]

@@ -89,9 +89,11 @@ struct WireCheckpoint {
 
 /// An entry as a line.
 pub fn entry_line(entry: &Entry) -> String {
-    let details = entry.details.as_deref().map(|text| match serde_json::from_str::<Value>(text) {
-        Ok(value) if value.to_string() == text => value,
-        _ => Value::String(text.to_owned()),
+    let details = entry.details.as_deref().map(|stored| {
+        let read: Option<Value> = serde_json::from_str(stored).ok();
+        // What was written otherwise would have another hash when it is written again.
+        let same = read.filter(|value| value.to_string().as_str() == stored);
+        same.unwrap_or_else(|| Value::String(stored.to_owned()))
     });
     line(&WireLine::Entry(Box::new(WireEntry {
         schema_version: VERSION,
