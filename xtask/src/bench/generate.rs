@@ -18,7 +18,7 @@ impl Dice {
     }
 }
 
-/// Writes `input.nft`, `edited.nft` with ten edits, `rules.csv` for peers, `firewarden.yaml` with `intents` intents that
+/// Writes `input.nft`, `edited.nft` with ten edits, `edited50.nft` with fifty, `rules.csv` for peers, `firewarden.yaml` with `intents` intents that
 /// all hold, and `one.yaml` with one of them.
 /// Rules have five expressions; prefixes of different lengths overlap, and a third of the rules deny. Gives the size of
 /// the ruleset in bytes.
@@ -73,7 +73,8 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
     let hosts = format!("  firewall: {{ rules: input.nft, interfaces: {{ {} }} }}\n", interfaces.join(", "));
     let stack = |intents: &str| format!("hosts:\n{hosts}intents:\n{intents}");
     std::fs::write(folder.join("input.nft"), &text)?;
-    std::fs::write(folder.join("edited.nft"), edited(&text, rules))?;
+    std::fs::write(folder.join("edited.nft"), edited(&text, rules, 10))?;
+    std::fs::write(folder.join("edited50.nft"), edited(&text, rules, 50))?;
     std::fs::write(folder.join("rules.csv"), &table)?;
     std::fs::write(folder.join("firewarden.yaml"), stack(&wanted))?;
     let first: String = wanted.lines().take(1).map(|line| format!("{line}\n")).collect();
@@ -81,9 +82,9 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
     Ok(text.len())
 }
 
-/// Ten edits spread over the rules: verdicts turned round, and lines taken out.
-fn edited(text: &str, rules: usize) -> String {
-    let step = (rules / 10).max(1);
+/// Edits spread over the rules: verdicts turned round, and lines taken out.
+fn edited(text: &str, rules: usize, edits: usize) -> String {
+    let step = (rules / edits).max(1);
     let mut changed = String::with_capacity(text.len());
     for (number, line) in text.lines().enumerate() {
         let rule = line.contains("ip saddr") && number % step == step / 2;

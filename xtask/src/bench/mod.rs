@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: whole commands on rulesets of growing size, beside peers on the same file in the same run:
 //! `nft -c -f`, and with `--z3` Z3 from PyPI.
 
+mod classbench;
 mod generate;
 mod measure;
 
@@ -23,6 +24,9 @@ pub struct Options {
     /// Ask Z3 the same (`pip install z3-solver`), of rulesets of up to this many rules.
     #[arg(long, value_name = "RULES")]
     z3: Option<usize>,
+    /// Compare ClassBench filter sets with themselves after fifty edits too: the corpus folder `classbench`.
+    #[arg(long, value_name = "FOLDER")]
+    classbench: Option<PathBuf>,
     /// Where rulesets are written.
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -47,14 +51,14 @@ fn compare(options: &Options) -> Result<(), String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let firewarden = target.join("release/firewarden");
     println!(
-        "Medians of {} runs of the whole command, one thread; memory is the peak of the process.\n",
+        "Medians of {} runs of the whole command, one thread (`diff` parses on two); memory is the peak of the process.\n",
         options.runs
     );
     println!(
-        "| rules | file | parse | check of {} intents | memory | diff, 10 edits | memory | audit | memory | `nft -c -f` | memory |",
+        "| rules | file | parse | check of {} intents | memory | diff, 10 edits | memory | diff, 50 edits | audit | memory | `nft -c -f` | memory |",
         options.intents
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut peers = Vec::new();
     for &rules in &options.rules {
         let folder = options.folder.join(rules.to_string());
@@ -70,6 +74,7 @@ fn compare(options: &Options) -> Result<(), String> {
         let parse = run(&[check, &folder.join("one.yaml")], &[0])?;
         let full = run(&[check, &folder.join("firewarden.yaml")], &[0])?;
         let differs = run(&[diff, &ruleset, &folder.join("edited.nft")], &[1])?;
+        let many = run(&[diff, &ruleset, &folder.join("edited50.nft")], &[1])?;
         let audited = run(&[audit, &ruleset], &[0, 1, 3])?;
         let mut nft = Command::new("nft");
         nft.args(["-c", "-f"]).arg(&ruleset);
@@ -78,18 +83,28 @@ fn compare(options: &Options) -> Result<(), String> {
             Err(why) => (format!("not measured: {why}"), "-".to_owned()),
         };
         println!(
-            "| {rules} | {:.1} MB | {} | {} | {} | {} | {} | {} | {} | {nft_time} | {nft_memory} |",
+            "| {rules} | {:.1} MB | {} | {} | {} | {} | {} | {} | {} | {} | {nft_time} | {nft_memory} |",
             size as f64 / 1e6,
             time(parse.seconds),
             time(full.seconds),
             memory(full.kibibytes),
             time(differs.seconds),
             memory(differs.kibibytes),
+            time(many.seconds),
             time(audited.seconds),
             memory(audited.kibibytes),
         );
         if options.z3.is_some_and(|most| rules <= most) {
             peers.push(z3(&folder, rules));
+        }
+    }
+    if let Some(corpus) = &options.classbench {
+        println!("\n| ClassBench set, 50 edits | diff | memory |\n|---|---:|---:|");
+        for pair in classbench::write(corpus, &options.folder.join("classbench"))? {
+            let mut command = Command::new(&firewarden);
+            command.arg("diff").args([&pair.before, &pair.after]).args(["--format", "json"]);
+            let Measured { seconds, kibibytes } = measure::median(&mut command, options.runs, &[1])?;
+            println!("| {} | {} | {} |", pair.name, time(seconds), memory(kibibytes));
         }
     }
     println!("\n`parse` is the same command with one intent: reading, lowering, indexing and one proof.");

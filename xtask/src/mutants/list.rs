@@ -99,7 +99,7 @@ mutants! {
         "rest.push(Dim::Range(" ["cut_high + 1" => "cut_high"] ", high));";
     // Diff.
     "crates/verify/src/diff/pairing.rs" "the last rules of two chains are taken for the same":
-        "(1..=shorter - head).take_while(|&back| " ["same(left_count - back, right_count - back)" => "same(left_count - back, right_count - back) || back == 1"] ")";
+        "(1..=shorter - head).take_while(|&back| " ["chains.same(left_count - back, right_count - back)" => "chains.same(left_count - back, right_count - back) || back == 1"] ")";
     "crates/verify/src/diff/pairing.rs" "rules that changed places count as kept":
         "pairs.get(end).is_some_and(|pair| " ["pair.1 < to" => "pair.1 < to || pair.0 < at"] ")";
     "crates/verify/src/diff/changed.rs" "rules that are gone aren't looked at":
@@ -107,11 +107,13 @@ mutants! {
     "crates/verify/src/diff/changed.rs" "addresses at a rule are those that the packet came with, whatever is translated":
         "" ["!self.translates.0 || before_translation(base, NatDirection::Destination)" => "true"] "\n";
     "crates/verify/src/diff/compare.rs" "the packets of a difference are those that fare alike before":
-        "let region = " ["first.region().intersect(second.region()).unwrap_or_default()" => "first.region().clone()"] ";";
-    "crates/verify/src/diff/compare.rs" "dropped instead of rejected is no difference":
-        "" ["(fate != other).then_some(Effect::RefusedOtherwise)" => "None::<Effect>.filter(|_| fate != other)"] "\n";
+        "                region: " ["second.region().clone()" => "first.region().clone()"] ",";
+    "crates/verify/src/diff/seen.rs" "dropped instead of rejected is no difference":
+        "            false => " ["Seen::Differs(Effect::RefusedOtherwise)" => "Seen::Same"] ",";
     "crates/verify/src/diff/connections.rs" "answers aren't followed":
         "lost(&later(false)).or_else(|| lost(&later(" ["true" => "false"] ")))";
     "crates/verify/src/diff/cross.rs" "what is translated stays with the host":
         "// Of a host without addresses, whoever it translates to is another one.\n            self.flow.put_value(Field::FIB_DADDR_TYPE, " ["fib_type::UNICAST" => "fib_type::LOCAL"] ");";
+    "crates/verify/src/diff/seen.rs" "values that the kernel chooses are never equal by chance":
+        "return " ["Seen::Mostly(field)" => "Seen::Differs(Effect::Rewritten(Some(field)))"] ";";
 }

@@ -235,7 +235,7 @@ impl Comparison<'_> {
                 Seen::Differs(effect) => (Some(effect), false),
                 Seen::Mostly(field) => (Some(Effect::Rewritten(Some(field))), true),
                 Seen::At(other) => {
-                    (piece, point, is_second) = (second.region().clone(), other, true);
+                    (piece, point, is_second) = (second.region().clone(), *other, true);
                     continue;
                 }
             };

@@ -14,7 +14,7 @@ pub(super) enum Seen {
     /// A field is rewritten otherwise, but for packets whose two values happen to be equal.
     Mostly(Field),
     /// Alike at the followed packet by coincidence: this one of the same region shows the difference.
-    At(Point),
+    At(Box<Point>),
 }
 
 /// How two crossings compare; the flows are cut to the packets of which the same is true. `is_settled` where no other
@@ -63,7 +63,7 @@ fn seen_values<'a>(first: &mut Flow<'a>, second: &mut Flow<'a>, is_settled: bool
             && !is_settled
             && let Some(point) = second.parting(&left, &right)
         {
-            return Seen::At(point);
+            return Seen::At(Box::new(point));
         }
         // Equal here, but by different ways: what is left is where it stays equal.
         first.hold(field);
