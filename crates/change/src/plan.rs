@@ -67,6 +67,11 @@ pub struct Parent {
     pub generation: u32,
     /// SHA-256 of the canonical text of the ruleset (no counters, no handles, no elements that rules add), in hexadecimal.
     pub ruleset: String,
+    /// The tables of nftables that the scripts touch, as `inet filter`.
+    pub tables: Vec<String>,
+    /// SHA-256 of [`crate::delta::handles`] of these tables: the forward scripts name rules by handles, which another
+    /// ruleset of the same meaning needn't have.
+    pub handles: String,
 }
 
 /// A new connection that has to come about once the change is in.
@@ -260,6 +265,8 @@ mod tests {
                 namespace: "net:[1]".to_owned(),
                 generation: 7,
                 ruleset: "00".to_owned(),
+                tables: Vec::new(),
+                handles: String::new(),
             },
             result: "11".to_owned(),
             forward: vec![Script { loader: Loader::Nft, text: "add rule ip t c drop\n".to_owned() }],

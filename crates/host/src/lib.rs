@@ -24,6 +24,8 @@ pub mod parse;
 pub mod probe;
 mod program;
 #[cfg(feature = "apply")]
+pub mod rehearsal;
+#[cfg(feature = "apply")]
 pub mod sandbox;
 #[cfg(feature = "apply")]
 pub mod signature;

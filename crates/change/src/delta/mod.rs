@@ -17,7 +17,7 @@ pub use listing::{Chain, Element, Listing, ListingError, Object, Rule, Set, Tabl
 use crate::plan::Inverse;
 use compare::Difference;
 use script::{Direction, Step};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How much a forward script leaves as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,75 @@ pub fn inverse_script(inverse: &[Inverse], now: &Listing<'_>) -> Option<String> 
         text.push('\n');
     }
     Some(text)
+}
+
+/// The text for `nft -f` that makes these tables what they are in a listing, whatever was there before, and leaves every
+/// other table alone: what a file for the next boot holds. O(n).
+pub fn whole_text(listing: &Listing<'_>, tables: &BTreeSet<TableName>) -> String {
+    let mut steps = Vec::new();
+    for table in listing.tables.iter().filter(|table| tables.contains(&table.name)) {
+        script::create(table, Manner::Refill, &mut steps);
+    }
+    script::text(&steps)
+}
+
+/// What names rules by their handles hangs on: the rules of these tables with their handles, one a line. Where it stayed
+/// the same, a forward script names the rules that it was made for. O(n).
+pub fn handles(listing: &Listing<'_>, tables: &BTreeSet<TableName>) -> String {
+    let mut text = String::new();
+    for table in listing.tables.iter().filter(|table| tables.contains(&table.name)) {
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                text.push_str(&format!(
+                    "{} {} {} {}\n",
+                    table.name,
+                    chain.name,
+                    rule.handle,
+                    normal_form(rule.text)
+                ));
+            }
+        }
+    }
+    text
+}
+
+/// nft prints some rules in other words once they were loaded from what it printed. Given the running rules, the same ones
+/// replayed, and what became of the latter: that, with the running words for rules that stayed. `None` where running and
+/// replayed rules don't stand in the same places. O(n log n).
+pub fn in_running_words(running: &Listing<'_>, replayed: &Listing<'_>, text: &str) -> Option<String> {
+    let reached = Listing::read(text).ok()?;
+    let mut words: BTreeMap<(TableName, &str, u64), &str> = BTreeMap::new();
+    for table in &running.tables {
+        let other = replayed.table(&table.name)?;
+        for chain in &table.chains {
+            let copy = other.chain(chain.name)?;
+            if copy.rules.len() != chain.rules.len() {
+                return None;
+            }
+            for (own, copy) in chain.rules.iter().zip(&copy.rules).filter(|(own, copy)| own.text != copy.text)
+            {
+                words.insert((table.name.clone(), chain.name, copy.handle), own.text);
+            }
+        }
+    }
+    let (mut result, mut done) = (String::with_capacity(text.len()), 0);
+    if words.is_empty() {
+        return Some(text.to_owned());
+    }
+    for table in &reached.tables {
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                let Some(own) = words.get(&(table.name.clone(), chain.name, rule.handle)) else { continue };
+                // A rule's text is a part of the listing's.
+                let at = (rule.text.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+                result.push_str(text.get(done..at)?);
+                result.push_str(own);
+                done = at + rule.text.len();
+            }
+        }
+    }
+    result.push_str(text.get(done..)?);
+    Some(result)
 }
 
 /// The edit of a table that comes or goes.

@@ -81,6 +81,8 @@ impl Place {
                     .into_owned(),
                 generation: now.generation,
                 ruleset: now.digest(),
+                tables: Vec::new(),
+                handles: String::new(),
             },
             result: result.digest(),
             forward: script("insert rule ip t c ip saddr 2.2.2.2 drop\n"),

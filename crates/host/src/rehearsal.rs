@@ -1,0 +1,297 @@
+//! A change of the running rules, tried out in throwaway namespaces before it touches anything: there, and back.
+
+use crate::generation::generation;
+use crate::program::{ProgramError, run};
+use crate::sandbox::{Rules, Sandbox, SandboxError, interfaces_of};
+use crate::state::{State, StateError};
+use firewarden_change::delta::{
+    Delta, Listing, ListingError, Manner, TableName, delta, in_running_words, inverse_script,
+};
+use firewarden_change::plan::{Inverse, Loader, Script};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// How often the rules are read anew because they changed in the meantime.
+const ATTEMPTS: u32 = 5;
+
+/// The rules that a change starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// All of them.
+    pub state: State,
+    /// `nft -s -a list ruleset`, of the same generation.
+    pub listing: String,
+    /// The interfaces that are there.
+    pub interfaces: BTreeSet<String>,
+}
+
+impl Running {
+    /// Reads the rules of the calling thread's network namespace. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn read() -> Result<Running, StateError> {
+        for _ in 0..ATTEMPTS {
+            let state = State::read()?;
+            let listing = run("nft", &["-s", "-a", "list", "ruleset"])?;
+            if generation().map_err(StateError::Generation)? == state.generation {
+                return Ok(Running { state, listing, interfaces: interfaces_of()? });
+            }
+        }
+        Err(StateError::Unstable)
+    }
+}
+
+/// What is to be loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    /// Files of nft, in this order.
+    pub files: Vec<PathBuf>,
+    /// Where they look for others, beside their own folders.
+    pub include_paths: Vec<PathBuf>,
+    /// Then scripts of iptables, which keep what they don't name.
+    pub forward: Vec<Script>,
+    /// What takes those back.
+    pub back: Vec<Script>,
+}
+
+/// Why a change can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RehearsalError {
+    /// There is no sandbox here.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The candidate isn't taken.
+    #[error("the candidate doesn't load: {0}")]
+    Candidate(ProgramError),
+    /// Rules that run can't be loaded again: there would be no way back.
+    #[error("the running rules can't be loaded again, so there would be no way back: {0}")]
+    Running(String),
+    /// The way back doesn't load, or leads elsewhere.
+    #[error("there is no way back: {0}")]
+    Rollback(String),
+    /// The way forward doesn't load, or leads elsewhere.
+    #[error("no script leads to the candidate's rules: {0}")]
+    Forward(String),
+    /// A listing isn't understood.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+}
+
+/// The running rules in a sandbox, with the candidate loaded on top.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `nft -s -a list ruleset` of the running rules, replayed.
+    pub before: String,
+    /// The same with the candidate.
+    pub after: String,
+    /// Everything, with the candidate.
+    pub state: State,
+    /// What loading the candidate once more would change; `None` where it is refused the second time.
+    pub twice: Option<Delta>,
+    /// Where nft prints running rules in other words once it has read what it printed, as `chain ip t c`.
+    pub reworded: Vec<String>,
+}
+
+/// A change that was tried out.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// The difference, with the handles of the running rules.
+    pub delta: Delta,
+    /// What is loaded, in this order.
+    pub forward: Vec<Script>,
+    /// The whole way back.
+    pub back: Vec<Script>,
+    /// The quick way back; empty where there is none.
+    pub inverse: Vec<Inverse>,
+    /// What the kernel holds afterwards, in the words that it will be read back in.
+    pub result: State,
+    /// What the operator is told.
+    pub notes: Vec<String>,
+}
+
+/// Loads the running rules in a sandbox and the candidate on top, as it would be loaded here.
+///
+/// # Errors
+/// [`RehearsalError`].
+pub fn load(running: &Running, candidate: &Candidate) -> Result<Loaded, RehearsalError> {
+    let sandbox = replay(running)?;
+    let before = list(&sandbox)?;
+    let differs = delta(&Listing::read(&running.listing)?, &Listing::read(&before)?, Manner::Fine, |_| true);
+    let reworded = differs.edits.into_iter().map(|edit| edit.place).collect();
+    load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
+    let after = list(&sandbox)?;
+    let state = sandbox.state()?;
+    let twice = match load_candidate(&sandbox, candidate) {
+        Ok(()) => {
+            Some(delta(&Listing::read(&after)?, &Listing::read(&list(&sandbox)?)?, Manner::Fine, |_| true))
+        }
+        Err(_) => None,
+    };
+    Ok(Loaded { before, after, state, twice, reworded })
+}
+
+fn load_candidate(sandbox: &Sandbox, candidate: &Candidate) -> Result<(), ProgramError> {
+    for file in &candidate.files {
+        sandbox.load_nft_file(file, &candidate.include_paths)?;
+    }
+    candidate.forward.iter().try_for_each(|script| sandbox.load(script))
+}
+
+/// Finds scripts that lead from the running rules to those of the candidate, touching only these tables of nft, and tries
+/// them out with their ways back.
+///
+/// # Errors
+/// [`RehearsalError`].
+pub fn rehearse(
+    running: &Running,
+    candidate: &Candidate,
+    loaded: &Loaded,
+    touches: impl Fn(&TableName) -> bool,
+    manners: &[Manner],
+) -> Result<Rehearsed, RehearsalError> {
+    let mut problem = RehearsalError::Forward("there is none to try".to_owned());
+    for manner in manners {
+        let trial = Trial { running, candidate, loaded, touches: &touches, manner: *manner };
+        match trial.run() {
+            Ok(rehearsed) => return Ok(rehearsed),
+            // What nft can't do in one way it may do in a plainer one.
+            Err(error @ (RehearsalError::Forward(_) | RehearsalError::Rollback(_))) => problem = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(problem)
+}
+
+struct Trial<'t> {
+    running: &'t Running,
+    candidate: &'t Candidate,
+    loaded: &'t Loaded,
+    touches: &'t dyn Fn(&TableName) -> bool,
+    manner: Manner,
+}
+
+impl Trial<'_> {
+    fn run(&self) -> Result<Rehearsed, RehearsalError> {
+        let sandbox = replay(self.running)?;
+        let start = list(&sandbox)?;
+        let start_state = sandbox.state()?;
+        let there = self.between(&start, &self.loaded.after)?;
+        let forward_failed = |error: ProgramError| RehearsalError::Forward(error.to_string());
+        load_script(&sandbox, &there.forward).map_err(forward_failed)?;
+        for script in &self.candidate.forward {
+            sandbox.load(script).map_err(forward_failed)?;
+        }
+        let reached = list(&sandbox)?;
+        if let Some(differs) = self.differs(&reached, &self.loaded.after)? {
+            return Err(RehearsalError::Forward(differs));
+        }
+        let mut result = sandbox.state()?;
+        let mut notes = there.notes.clone();
+        let inverse = self.try_inverse(&sandbox, &there, &start, &reached)?;
+        if !inverse && self.candidate.forward.is_empty() && !there.is_empty() {
+            notes.push("there is no quick way back: the whole rollback does it".to_owned());
+        }
+        // From the candidate's rules, and once more from where it leads.
+        for _ in 0..2 {
+            self.roll_back(&sandbox, &there, &start, &start_state)?;
+        }
+        let live = self.between(&self.running.listing, &self.loaded.after)?;
+        let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
+        let nft = |text: &str| Some(script(text)).filter(|script| !script.text.is_empty());
+        let words = in_running_words(
+            &Listing::read(&self.running.state.nft)?,
+            &Listing::read(&start_state.nft)?,
+            &result.nft,
+        );
+        if let Some(words) = words {
+            result.nft = words;
+        }
+        Ok(Rehearsed {
+            forward: nft(&live.forward).into_iter().chain(self.candidate.forward.iter().cloned()).collect(),
+            back: self.candidate.back.iter().cloned().chain(nft(&live.rollback)).collect(),
+            inverse: if inverse { live.inverse.clone() } else { Vec::new() },
+            delta: live,
+            result,
+            notes,
+        })
+    }
+
+    fn between(&self, from: &str, to: &str) -> Result<Delta, RehearsalError> {
+        Ok(delta(&Listing::read(from)?, &Listing::read(to)?, self.manner, self.touches))
+    }
+
+    /// What differs between two listings, in those tables, in one sentence. Rules that nft prints in other words once it
+    /// has read what it printed are the same.
+    fn differs(&self, found: &str, wanted: &str) -> Result<Option<String>, RehearsalError> {
+        let differs = self.between(found, wanted)?;
+        let Some(edit) = differs.edits.first() else { return Ok(None) };
+        let again = Sandbox::new()?;
+        again.add_interfaces(&self.running.interfaces);
+        let replayed = again.replay(&Rules { nft: wanted.to_owned(), scripts: Vec::new() }).is_ok();
+        if replayed && self.between(found, &list(&again)?)?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!("{} is not what was wanted: {:?}", edit.place, edit.lines.first())))
+    }
+
+    /// Whether the quick way back leads back. If it does, the candidate's rules are loaded again afterwards.
+    fn try_inverse(
+        &self,
+        sandbox: &Sandbox,
+        there: &Delta,
+        start: &str,
+        reached: &str,
+    ) -> Result<bool, RehearsalError> {
+        if !self.candidate.forward.is_empty() || self.manner == Manner::Refill {
+            return Ok(false);
+        }
+        let script = inverse_script(&there.inverse, &Listing::read(reached)?);
+        let Some(script) = script.filter(|script| load_script(sandbox, script).is_ok()) else {
+            return Ok(false);
+        };
+        let returned = list(sandbox)?;
+        let leads_back = self.differs(&returned, start)?.is_none();
+        let again = self.between(&returned, &self.loaded.after)?;
+        load_script(sandbox, &again.forward).map_err(|error| RehearsalError::Forward(error.to_string()))?;
+        Ok(leads_back && !script.is_empty())
+    }
+
+    fn roll_back(
+        &self,
+        sandbox: &Sandbox,
+        there: &Delta,
+        start: &str,
+        start_state: &State,
+    ) -> Result<(), RehearsalError> {
+        let refused = |error: ProgramError| RehearsalError::Rollback(error.to_string());
+        for script in &self.candidate.back {
+            sandbox.load(script).map_err(refused)?;
+        }
+        load_script(sandbox, &there.rollback).map_err(refused)?;
+        if let Some(differs) = self.differs(&list(sandbox)?, start)? {
+            return Err(RehearsalError::Rollback(differs));
+        }
+        let same = |found: &State| found.digest() == start_state.digest();
+        if !self.candidate.back.is_empty() && !same(&sandbox.state()?) {
+            return Err(RehearsalError::Rollback("iptables lists other rules than before".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The running rules in a sandbox.
+fn replay(running: &Running) -> Result<Sandbox, RehearsalError> {
+    let sandbox = Sandbox::new()?;
+    sandbox.add_interfaces(&running.interfaces);
+    sandbox.replay(&Rules::of(&running.state)).map_err(|error| RehearsalError::Running(error.to_string()))?;
+    Ok(sandbox)
+}
+
+fn list(sandbox: &Sandbox) -> Result<String, RehearsalError> {
+    sandbox.list().map_err(|error| RehearsalError::Sandbox(error.into()))
+}
+
+fn load_script(sandbox: &Sandbox, text: &str) -> Result<(), ProgramError> {
+    sandbox.load(&Script { loader: Loader::Nft, text: text.to_owned() })
+}
