@@ -96,7 +96,11 @@ impl SourceFile {
         let starts = &self.lines().starts;
         let line = starts.partition_point(|&start| start <= offset).max(1) - 1;
         let start = starts.get(line).copied().unwrap_or(0);
-        let column = self.characters_before(offset) - self.characters_before(start) + 1;
+        let before = match self.text.as_bytes().get(start as usize..offset as usize) {
+            Some(short) if short.len() < STRIDE => characters(short),
+            _ => self.characters_before(offset) - self.characters_before(start),
+        };
+        let column = before + 1;
         LineColumn { line: line as u32 + 1, column }
     }
 

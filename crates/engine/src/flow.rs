@@ -10,8 +10,15 @@ pub(crate) enum Expr {
     Const(u128),
     /// The value of a field of the question, plus a number (wrapping).
     Shift { of: Field, add: u128 },
-    /// The exclusive or of masked words of the question, and of `xor`.
-    Bits { terms: Terms, xor: u128 },
+    /// A mix of words of the question. Elsewhere, so that the others are as small as they can be.
+    Bits(Box<Mix>),
+}
+
+/// The exclusive or of masked words of the question, and of `xor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mix {
+    terms: Terms,
+    xor: u128,
 }
 
 /// Words of the question under masks; rarely more than one.
@@ -22,12 +29,14 @@ type Terms = SmallVec<[(Field, u128); 1]>;
 struct Written {
     /// The fixed fields that hold a value which doesn't come from the question: the present one. One bit for each.
     constants: u32,
+    /// The fixed fields that are among `others`. One bit for each.
+    listed: u32,
     /// All other written fields, in no order.
     others: SmallVec<[(Field, Expr); 6]>,
 }
 
 impl Written {
-    /// The bit of a fixed field in `constants`.
+    /// The bit of a fixed field.
     fn bit(field: Field) -> Option<u32> {
         (field.index() < Field::FIXED).then(|| 1 << field.index())
     }
@@ -36,15 +45,23 @@ impl Written {
         Written::bit(field).is_some_and(|bit| self.constants & bit != 0)
     }
 
+    fn place(&self, field: Field) -> Option<usize> {
+        if Written::bit(field).is_some_and(|bit| self.listed & bit == 0) {
+            return None;
+        }
+        self.others.iter().position(|(of, _)| *of == field)
+    }
+
     /// What a field was written with; `None` for constants of fixed fields and for fields that weren't written.
     fn other(&self, field: Field) -> Option<&Expr> {
-        self.others.iter().find(|(of, _)| *of == field).map(|(_, expr)| expr)
+        self.place(field).and_then(|at| self.others.get(at)).map(|(_, expr)| expr)
     }
 
     fn put(&mut self, field: Field, expr: Expr) {
-        let known = self.others.iter().position(|(of, _)| *of == field);
+        let known = self.place(field);
         if let (Expr::Const(_), Some(bit)) = (&expr, Written::bit(field)) {
             self.constants |= bit;
+            self.listed &= !bit;
             if let Some(at) = known {
                 self.others.swap_remove(at);
             }
@@ -52,6 +69,7 @@ impl Written {
         }
         if let Some(bit) = Written::bit(field) {
             self.constants &= !bit;
+            self.listed |= bit;
         }
         match known.and_then(|at| self.others.get_mut(at)) {
             Some(entry) => entry.1 = expr,
@@ -217,7 +235,9 @@ impl<'a> Flow<'a> {
         }
         match field.kind() {
             FieldKind::Range => Expr::Shift { of: field, add: 0 },
-            FieldKind::Bits => Expr::Bits { terms: Terms::from_buf([(field, field.max_value())]), xor: 0 },
+            FieldKind::Bits => {
+                Expr::Bits(Box::new(Mix { terms: Terms::from_buf([(field, field.max_value())]), xor: 0 }))
+            }
         }
     }
 
@@ -240,9 +260,9 @@ impl<'a> Flow<'a> {
                 Dim::Range(low, high) => Dim::Range(low.wrapping_add(*add), high.wrapping_add(*add)),
                 bits => bits,
             },
-            Expr::Bits { terms, xor } => {
-                let (mut unknown, mut value) = (0, *xor);
-                for (of, mask) in terms {
+            Expr::Bits(mix) => {
+                let (mut unknown, mut value) = (0, mix.xor);
+                for (of, mask) in &mix.terms {
                     match self.region.dim(*of, self.atoms) {
                         Dim::Bits(cube) => {
                             unknown |= mask & !cube.mask;
@@ -289,8 +309,8 @@ impl<'a> Flow<'a> {
                 }
             }
             (Expr::Shift { of, .. }, Dim::Bits(_)) => self.pin(*of),
-            (Expr::Bits { terms, xor }, Dim::Bits(cube)) => self.restrict_bits(terms, *xor, cube),
-            (Expr::Bits { terms, .. }, Dim::Range(..)) => terms.iter().for_each(|(of, _)| self.pin(*of)),
+            (Expr::Bits(mix), Dim::Bits(cube)) => self.restrict_bits(&mix.terms, mix.xor, cube),
+            (Expr::Bits(mix), Dim::Range(..)) => mix.terms.iter().for_each(|(of, _)| self.pin(*of)),
         }
     }
 
@@ -405,9 +425,9 @@ impl<'a> Flow<'a> {
                             self.pin(of);
                             constant ^= self.now.get(*field) & mask;
                         }
-                        Expr::Bits { terms, xor } => {
-                            constant ^= xor & mask;
-                            for (of, inner) in terms {
+                        Expr::Bits(mix) => {
+                            constant ^= mix.xor & mask;
+                            for (of, inner) in mix.terms {
                                 match sum.iter_mut().find(|entry| entry.0 == of) {
                                     Some(entry) => entry.1 ^= inner & mask,
                                     None => sum.push((of, inner & mask)),
@@ -422,7 +442,7 @@ impl<'a> Flow<'a> {
                 if sum.is_empty() {
                     return Origin::constant(constant);
                 }
-                Origin { value, expr: Expr::Bits { terms: sum, xor: constant } }
+                Origin { value, expr: Expr::Bits(Box::new(Mix { terms: sum, xor: constant })) }
             }
             _ => {
                 for (field, _) in terms {

@@ -11,6 +11,7 @@ use firewarden_ruleset::ir::{
     BaseChain, ChainId, ChainType, Hook, MapData, MapId, NatDirection, Policy, RejectWith, Rule, RuleRef,
     Ruleset, Statement, Test, Value, Verdict,
 };
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -164,8 +165,8 @@ struct Walk<'w, 'a> {
     flow: &'w mut Flow<'a>,
     /// The flow as it was before each rewriting, for the deferred cuts. The present one isn't in it.
     past: Vec<Flow<'a>>,
-    skipped: Vec<Skipped>,
-    steps: Vec<Step>,
+    skipped: SmallVec<[Skipped; 4]>,
+    steps: &'w mut Vec<Step>,
     budget: &'w mut u64,
     focus: &'w Focus<'w>,
     /// The watched rule acted on the point.
@@ -311,20 +312,12 @@ impl<'r> Engine<'r> {
         steps: &mut Vec<Step>,
         focus: &Focus<'_>,
     ) -> Result<(ChainEnd, bool), OutOfBudget> {
-        let mut walk = Walk {
-            flow,
-            past: Vec::new(),
-            skipped: Vec::new(),
-            steps: Vec::new(),
-            budget,
-            focus,
-            met: false,
-        };
+        let mut walk =
+            Walk { flow, past: Vec::new(), skipped: SmallVec::new(), steps, budget, focus, met: false };
         let end = self.walk_chain(id, base, &mut walk, around)?;
         if !(focus.packet_only || walk.met && focus.only_by.is_some()) {
             self.cut_skipped(&mut walk, &end, detail, focus.only_by == Some(id))?;
         }
-        steps.append(&mut walk.steps);
         Ok((end, walk.met))
     }
 
@@ -650,7 +643,7 @@ impl<'r> Engine<'r> {
             };
             match self.index(run.chain, rules) {
                 Some(index) => {
-                    let mut found = Vec::new();
+                    let mut found: SmallVec<[u32; 32]> = SmallVec::new();
                     index.meeting(&|field| target.image(field), run.from, run.to, |id| found.push(id));
                     // The order decides which cuts are made, so it must not depend on the shape of the tree.
                     found.sort_unstable_by(|a, b| b.cmp(a));

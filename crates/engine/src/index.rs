@@ -22,6 +22,13 @@ const LANES: [Field; LANE_COUNT] = [
 const LANE_COUNT: usize = 8;
 const FAN_OUT: usize = 16;
 
+/// Rules that ask neither for addresses nor for ports are met by packets everywhere: in the tree they would widen what is
+/// around them. Up to this many are kept beside it.
+const MOST_BROAD: usize = 32;
+
+/// The lanes of addresses and ports.
+const NARROW_LANES: usize = 4;
+
 /// Chains of fewer rules are scanned.
 pub(crate) const WORTH_AN_INDEX: usize = 48;
 
@@ -113,6 +120,8 @@ pub(crate) struct Index {
     nodes: Vec<Node>,
     leaves: Vec<(u32, Hull)>,
     root: Option<u32>,
+    /// Rules that aren't in the tree, in order.
+    broad: Vec<(u32, Hull)>,
 }
 
 impl Index {
@@ -122,8 +131,12 @@ impl Index {
         // The ranges of all rules would take several times what the index does, so only those of lanes with values
         // that don't fit a rank are kept, from the first of these on.
         let mut wide: [Option<Vec<(u128, u128)>>; LANE_COUNT] = Default::default();
-        for (id, rule) in rules.iter().enumerate() {
+        let mut broad = 0;
+        let mut is_broad = vec![false; rules.len()];
+        for ((id, rule), own) in rules.iter().enumerate().zip(&mut is_broad) {
             let ranges = rule_ranges(rule, tables);
+            *own = ranges[..NARROW_LANES].iter().all(|&range| range == (0, u128::MAX));
+            broad += usize::from(*own);
             for (lane, &range) in ranges.iter().enumerate() {
                 match &mut wide[lane] {
                     Some(known) => known.push(range),
@@ -149,7 +162,12 @@ impl Index {
             }
             axis
         });
-        let mut index = Index { axes, nodes: Vec::new(), leaves: Vec::new(), root: None };
+        let mut aside = Vec::new();
+        if broad <= MOST_BROAD {
+            aside.extend(leaves.iter().filter(|(id, _)| is_broad[*id as usize]).copied());
+            leaves.retain(|(id, _)| !is_broad[*id as usize]);
+        }
+        let mut index = Index { axes, nodes: Vec::new(), leaves: Vec::new(), root: None, broad: aside };
         let count = leaves.len();
         if count > 0 {
             let groups = arrange(&mut leaves, 0);
@@ -213,18 +231,31 @@ impl Index {
     ) -> Option<u32> {
         let ranks: Lanes = std::array::from_fn(|lane| self.axes[lane].rank(at.get(LANES[lane])));
         let mut best = to;
+        for (id, hull) in &self.broad {
+            if (from..best).contains(id) && hull.meets(&ranks, &ranks) && matches(*id) {
+                best = *id;
+            }
+        }
         let mut stack: SmallVec<[u32; 64]> = self.root.into_iter().collect();
         while let Some(node) = stack.pop() {
             let node = &self.nodes[node as usize];
-            if node.first_rule >= best || node.last_rule < from || !node.hull.meets(&ranks, &ranks) {
+            // What was found meanwhile may come before all of its rules.
+            if node.first_rule >= best {
                 continue;
             }
+            let children = node.children.start as usize..node.children.end as usize;
             if !node.leaf {
-                stack.extend(node.children.clone().rev());
+                // Only what the point is in goes onto the stack, the first child on top.
+                for (number, child) in self.nodes[children].iter().enumerate().rev() {
+                    if child.first_rule < best && child.last_rule >= from && child.hull.meets(&ranks, &ranks)
+                    {
+                        stack.push(node.children.start + number as u32);
+                    }
+                }
                 continue;
             }
-            for (id, hull) in &self.leaves[node.children.start as usize..node.children.end as usize] {
-                if (from..best).contains(id) && hull.meets(&ranks, &ranks) && matches(*id) {
+            for (id, hull) in &self.leaves[children] {
+                if hull.meets(&ranks, &ranks) && (from..best).contains(id) && matches(*id) {
                     best = *id;
                 }
             }
@@ -248,18 +279,25 @@ impl Index {
                 high[lane] = self.axes[lane].rank(to);
             }
         }
+        for (id, hull) in &self.broad {
+            if (from..to).contains(id) && hull.meets(&low, &high) {
+                visit(*id);
+            }
+        }
         let mut stack: SmallVec<[u32; 64]> = self.root.into_iter().collect();
         while let Some(node) = stack.pop() {
             let node = &self.nodes[node as usize];
-            if node.first_rule >= to || node.last_rule < from || !node.hull.meets(&low, &high) {
-                continue;
-            }
+            let children = node.children.start as usize..node.children.end as usize;
             if !node.leaf {
-                stack.extend(node.children.clone());
+                for (number, child) in self.nodes[children].iter().enumerate() {
+                    if child.hull.meets(&low, &high) && child.first_rule < to && child.last_rule >= from {
+                        stack.push(node.children.start + number as u32);
+                    }
+                }
                 continue;
             }
-            for (id, hull) in &self.leaves[node.children.start as usize..node.children.end as usize] {
-                if (from..to).contains(id) && hull.meets(&low, &high) {
+            for (id, hull) in &self.leaves[children] {
+                if hull.meets(&low, &high) && (from..to).contains(id) {
                     visit(*id);
                 }
             }
@@ -284,8 +322,12 @@ fn arrange(leaves: &mut [(u32, Hull)], offset: u32) -> Vec<std::ops::Range<u32>>
             widest = (high - low, lane);
         }
     }
-    // Whole groups on the left, so that only one group in the tree is short.
-    let middle = (leaves.len() / 2).div_ceil(FAN_OUT) * FAN_OUT;
+    // What is on the left fills whole nodes of the level below, so that no node holds leaves of both sides.
+    let mut whole = FAN_OUT;
+    while whole * FAN_OUT < leaves.len() {
+        whole *= FAN_OUT;
+    }
+    let middle = (leaves.len() / 2).div_ceil(whole) * whole;
     if widest.0 > 0 {
         leaves.select_nth_unstable_by_key(middle, |(id, hull)| (centre(hull, widest.1), *id));
     }

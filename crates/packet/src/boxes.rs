@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 /// Never empty: operations that could make it so return `None` or nothing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PacketBox {
-    /// Sorted by field.
-    dims: SmallVec<[(Field, Dim); 8]>,
+    /// Sorted by field. Room for what most questions restrict, so that copies need no memory of their own.
+    dims: SmallVec<[(Field, Dim); 12]>,
     /// The fixed fields in `dims`, one bit for each: where a field stands is the number of bits below its own.
     named: u32,
 }
@@ -150,9 +150,6 @@ impl PacketBox {
             return vec![self.clone()];
         }
         let mut pieces = Vec::new();
-        if other.covers(self, atoms) {
-            return pieces;
-        }
         let mut rest = self.clone();
         for (field, cut) in &other.dims {
             let own = rest.dim(*field, atoms);
@@ -164,7 +161,9 @@ impl PacketBox {
                 continue;
             }
             for part in own.subtract(cut) {
-                pieces.push(rest.clone().with(*field, part));
+                let mut piece = rest.clone();
+                piece.set(*field, part);
+                pieces.push(piece);
             }
             rest.set(*field, common);
         }

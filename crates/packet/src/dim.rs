@@ -1,6 +1,7 @@
 //! One side of a box: the values that a field may take.
 
 use crate::FieldKind;
+use smallvec::SmallVec;
 
 /// Some bits fixed, the others free: `value & mask == self.value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,9 +104,9 @@ impl Dim {
     }
 
     /// `self` without `other`, as disjoint dims: at most two intervals, or one cube for each bit. O(bits).
-    pub fn subtract(&self, other: &Dim) -> Vec<Dim> {
-        let Some(common) = self.intersect(other) else { return vec![*self] };
-        let mut rest = Vec::new();
+    pub fn subtract(&self, other: &Dim) -> SmallVec<[Dim; 2]> {
+        let Some(common) = self.intersect(other) else { return SmallVec::from_elem(*self, 1) };
+        let mut rest = SmallVec::new();
         match (*self, common) {
             (Dim::Range(low, high), Dim::Range(cut_low, cut_high)) => {
                 if low < cut_low {

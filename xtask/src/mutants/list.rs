@@ -71,7 +71,7 @@ mutants! {
     "crates/engine/src/index.rs" "the index misses rules at the lower side of a region":
         "low[lane] = " ["self.axes[lane].rank(from)" => "self.axes[lane].rank(to)"] ";";
     "crates/engine/src/index.rs" "the index leaves a subtree too early":
-        "" ["node.first_rule >= best || node.last_rule < from" => "node.last_rule >= best || node.last_rule < from"] " ||";
+        "if " ["node.first_rule >= best" => "node.last_rule >= best"] " {";
     // What both share: the representation and the lowering, which only the kernel and fixed expectations can judge.
     "crates/ruleset/src/ir/mod.rs" "nat chains run at the priority that is written":
         "(ChainType::Nat, Hook::Prerouting | Hook::Output) => " ["-100" => "self.priority"] ",";

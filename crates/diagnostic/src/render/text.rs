@@ -63,6 +63,9 @@ pub fn quote(text: &str, limit: usize) -> String {
 /// Rewrites valid JSON so that no raw character in it is one that [`visible`] would replace; the value stays
 /// the same. Outside strings JSON has none of them but line ends and blanks, which stay. O(length).
 pub(crate) fn escape_json(json: String) -> String {
+    if json.is_ascii() && !json.as_bytes().contains(&0x7f) {
+        return json;
+    }
     let acted_on = |c: char| !c.is_ascii() && visible(c).is_some() || c == '\x7f';
     if !json.chars().any(acted_on) {
         return json;

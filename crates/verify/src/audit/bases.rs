@@ -47,6 +47,8 @@ pub struct Base {
     pub hook: Hook,
     /// The families that it sees: 2, 10.
     pub families: Vec<u128>,
+    /// All packets that the hook can see, for each of the families.
+    pub packets: Vec<PacketBox>,
     /// The fields that may be written before or within it, one bit for each.
     written: u32,
     /// Some rule of it changes packets, if only as it ends the chain.
@@ -103,6 +105,7 @@ pub fn bases(ruleset: &Ruleset, calls: &[BTreeSet<ChainId>]) -> BTreeMap<ChainId
                 let known = found.entry(id).or_insert_with(|| Base {
                     hook,
                     families: Vec::new(),
+                    packets: Vec::new(),
                     written: 0,
                     rewrites: false,
                     before_tracking: matches!(hook, Hook::Prerouting | Hook::Output | Hook::Ingress)
@@ -111,6 +114,7 @@ pub fn bases(ruleset: &Ruleset, calls: &[BTreeSet<ChainId>]) -> BTreeMap<ChainId
                 known.written |= written;
                 known.rewrites |= all != 0;
                 known.families.push(nfproto);
+                known.packets.push(packets(hook, nfproto));
                 before |= all;
             }
         }

@@ -3,7 +3,7 @@
 //! The boxes are exact or too large, never too small: only tests of fields that nothing has written before the rule
 //! restrict them. A rule that no packet of them meets is therefore met by no packet at all.
 
-use super::bases::{Base, packets};
+use super::bases::Base;
 use super::space::{Space, Way};
 use firewarden_packet::{Cube, Dim, Field, PacketBox, Point, ct_state};
 use firewarden_ruleset::ir::{MapId, Product, Rule, Statement, Test};
@@ -18,7 +18,9 @@ impl Space<'_> {
     /// Boxes that don't overlap and hold every packet that can come this way and meet the conditions of a rule.
     pub fn boxes(&self, way: &Way, rule: &Rule, nfproto: u128) -> Vec<PacketBox> {
         let Some(base) = self.bases.get(&way.base) else { return Vec::new() };
-        let mut boxes = vec![packets(base.hook, nfproto)];
+        let all = base.families.iter().zip(&base.packets).find(|(family, _)| **family == nfproto);
+        let Some((_, all)) = all else { return Vec::new() };
+        let mut boxes = vec![all.clone()];
         let rules = way.calls.iter().filter_map(|&at| self.ruleset.rule(at)).chain([rule]);
         for statement in rules.flat_map(conditions) {
             if boxes.is_empty() {

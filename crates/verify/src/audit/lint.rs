@@ -14,33 +14,27 @@ pub fn examine(context: &mut Context<'_, '_>) {
     rules(context);
 }
 
-/// The words of each line of a text in nft's language, without comments.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut at = 0;
-    text.split_inclusive('\n').map(move |line| {
-        let start = at;
-        at += line.len();
-        (start, line.split('#').next().unwrap_or_default())
-    })
-}
-
 /// True for files that flush all tables as they are loaded.
 pub fn flushes(text: &str) -> bool {
     find_command(text, &["flush", "ruleset"]).is_some()
 }
 
-/// Where a command stands that begins with these words.
+/// Where a command stands that begins with these words. O(length).
 fn find_command(text: &str, command: &[&str]) -> Option<(usize, usize)> {
-    for (start, line) in lines(text) {
-        let mut words = line.split_whitespace();
-        if command.iter().all(|wanted| words.next().is_some_and(|word| word.trim_end_matches(';') == *wanted))
-        {
-            let lead = line.len() - line.trim_start().len();
-            let end = start + line.trim_end().len();
-            return Some((start + lead, end));
+    let first = command.first()?;
+    memchr::memmem::find_iter(text.as_bytes(), first.as_bytes()).find_map(|at| {
+        let blank = |c: char| c.is_whitespace() && c != '\n';
+        let before = text.get(..at)?.trim_end_matches(blank);
+        if !before.is_empty() && !before.ends_with('\n') {
+            return None;
         }
-    }
-    None
+        let line = text.get(at..)?.split(['\n', '#']).next()?;
+        let mut words = line.split_whitespace();
+        let is_it = command
+            .iter()
+            .all(|wanted| words.next().is_some_and(|word| word.trim_end_matches(';') == *wanted));
+        is_it.then(|| (at, at + line.trim_end().len()))
+    })
 }
 
 /// Listings aren't loaded as they are: text that a program printed to standard output, JSON, or a list with handles.
@@ -173,8 +167,8 @@ fn split(text: &str) -> Vec<Word<'_>> {
 fn words_of(text: &str, span: Span) -> Vec<(&'static Check, Diagnostic)> {
     let mut found = Vec::new();
     // Most rules name none of this.
-    let worth = ["iif ", "oif ", "tcp flags", "ct status", "addr "].iter().any(|part| text.contains(part));
-    if !worth {
+    let named = ["iif ", "oif ", "tcp flags", "ct status"].iter().any(|part| text.contains(part));
+    if !named && !may_name_a_host(text) {
         return found;
     }
     let words = split(text);
@@ -234,6 +228,15 @@ fn words_of(text: &str, span: Span) -> Vec<(&'static Check, Diagnostic)> {
     found
 }
 
+/// True where a word behind an address keyword could be a host's name.
+fn may_name_a_host(text: &str) -> bool {
+    text.match_indices("addr ").any(|(at, keyword)| {
+        let rest = text.get(at + keyword.len()..).unwrap_or_default();
+        // The first word may be an operator.
+        rest.split_whitespace().take(2).any(is_hostname)
+    })
+}
+
 /// `tcp flags syn`, which also matches SYN with ACK, and `tcp flags { syn, ack }`, which doesn't.
 fn flags(
     words: &[Word<'_>],
@@ -274,11 +277,10 @@ fn flags(
 /// A name with a dot whose last part is letters, or a word that can't be an address, a variable or a set.
 fn is_hostname(word: &str) -> bool {
     let word = word.trim_end_matches([';', ',']);
-    let last = word.rsplit('.').next().unwrap_or_default();
-    word.contains('.')
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
-        && last.len() > 1
+    let Some((_, last)) = word.rsplit_once('.') else { return false };
+    last.len() > 1
         && last.chars().all(|c| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::reach::{Met, Prober};
 use super::space::Way;
 use firewarden_engine::{Decision, Detail, Fate, Flow, Focus, Peeler, StepKind};
 use firewarden_packet::{Field, PacketBox, Point};
-use firewarden_ruleset::ir::{Hook, Neutral, Rule, RuleRef, Statement};
+use firewarden_ruleset::ir::{ChainId, Hook, Neutral, Rule, RuleRef, Statement, Verdict};
 use std::collections::BTreeSet;
 
 /// What removing a rule does.
@@ -44,8 +44,10 @@ impl Prober<'_> {
         budget: &mut u64,
     ) -> Option<Removal> {
         // The packets at hand settle it for almost every rule that matters.
-        for met in probes {
-            if self.differs(at, met, gone, budget)? {
+        for (number, met) in probes.iter().enumerate() {
+            // The first one meets the rule itself.
+            let with_rule = if number == 0 { self.fate_by(at, met.hook) } else { None };
+            if self.differs(at, met, with_rule, gone, budget)? {
                 return Some(Removal::Matters);
             }
         }
@@ -64,6 +66,7 @@ impl Prober<'_> {
         for rule in self.space.unit(at).filter_map(|member| self.host.ruleset.rule(member)) {
             for way in ways {
                 let Some((hook, families)) = self.space.base(way.base) else { continue };
+                let fate = self.fate_by(at, hook);
                 for &nfproto in families {
                     let mut peeler = Peeler::new(self.space.boxes(way, rule, nfproto));
                     while let Some(part) = peeler.piece() {
@@ -72,7 +75,13 @@ impl Prober<'_> {
                             return Some(Removal::Unknown);
                         }
                         let point = self.space.aim(part, way, rule);
-                        match self.alike(at, hook, part, point, gone, &mut instead, budget)? {
+                        let alike = match fate {
+                            Some(fate) => {
+                                self.alike_to(fate, at, way.base, part, point, gone, &mut instead, budget)
+                            }
+                            None => self.alike(at, hook, part, point, gone, &mut instead, budget),
+                        };
+                        match alike? {
                             Some(region) => peeler.cut(&region, self.atoms),
                             None => return Some(Removal::Matters),
                         }
@@ -83,33 +92,100 @@ impl Prober<'_> {
         Some(Removal::ChangesNothing(instead))
     }
 
-    /// Whether one packet fares differently; `None` where the budget ended.
+    /// What becomes of the packets on a hook that meet a rule, where the rule alone says so and nobody sees what they were
+    /// rewritten to.
+    fn fate_by(&self, at: RuleRef, hook: Hook) -> Option<Fate> {
+        if self.space.unit(at).count() > 1 {
+            return None;
+        }
+        let (last, conditions) = self.host.ruleset.rule(at)?.statements.split_last()?;
+        let only_tests = |statement| matches!(statement, &Statement::Test(_) | &Statement::Neutral(_));
+        match last {
+            _ if !conditions.iter().all(only_tests) => None,
+            Statement::Verdict(Verdict::Drop) => Some(Fate::Dropped),
+            Statement::Verdict(Verdict::Reject(with)) => Some(Fate::Rejected(*with)),
+            // Later base chains may refuse what this one accepts.
+            Statement::Verdict(Verdict::Accept)
+                if self.space.stands_alone(hook) && !self.space.rewrites(hook) =>
+            {
+                Some(Fate::Accepted)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether one packet fares differently; `None` where the budget ended. `with_rule` is its fate with the rule, where
+    /// that is known: rules that are gone don't change it.
     fn differs(
         &self,
         at: RuleRef,
         met: &Met,
+        with_rule: Option<Fate>,
         gone: &mut BTreeSet<RuleRef>,
         budget: &mut u64,
     ) -> Option<bool> {
+        let rewrites = self.space.rewrites(met.hook);
+        // What a refused packet was rewritten to doesn't matter.
         let mut run = |without: &BTreeSet<RuleRef>| {
             let mut flow = Flow::new(PacketBox::all(), met.packet.clone(), self.atoms);
             let focus = Focus { without, packet_only: true, ..Focus::default() };
             let decided =
                 self.engine.run_hook_about(met.hook, &mut flow, self.host, Detail::Verdict, budget, &focus);
-            decided.ok().map(|decision| (decision.fate, flow))
+            let fate = decided.ok()?.fate;
+            Some((fate, (rewrites && fate == Fate::Accepted).then(|| Box::new(flow.now().clone()))))
         };
-        let left = run(gone);
+        let left = match with_rule {
+            Some(fate) => Some((fate, None)),
+            None => run(gone),
+        };
         gone.extend(self.space.unit(at));
         let right = run(gone);
         for rule in self.space.unit(at) {
             gone.remove(&rule);
         }
         let ((left_fate, left), (right_fate, right)) = (left?, right?);
-        let rewritten = || {
-            let differs = |&field: &Field| left.now().get(field) != right.now().get(field);
-            self.space.rewrites(met.hook) && Field::ALL_FIXED.iter().any(differs)
+        let rewritten = match (left, right) {
+            (Some(left), Some(right)) => {
+                Field::ALL_FIXED.iter().any(|&field| left.get(field) != right.get(field))
+            }
+            _ => false,
         };
-        Some(left_fate != right_fate || left_fate == Fate::Accepted && rewritten())
+        Some(left_fate != right_fate || rewritten)
+    }
+
+    /// As [`Prober::alike`], for a rule that alone decides the fate of the packets that meet it: those that don't fare alike
+    /// without it, and of the others only the fate without it is asked.
+    #[expect(clippy::too_many_arguments, reason = "one step of a search that holds all of this")]
+    fn alike_to(
+        &self,
+        fate: Fate,
+        at: RuleRef,
+        base: ChainId,
+        part: &PacketBox,
+        point: Point,
+        gone: &mut BTreeSet<RuleRef>,
+        instead: &mut BTreeSet<RuleRef>,
+        budget: &mut u64,
+    ) -> Option<Option<PacketBox>> {
+        let (hook, _) = self.space.base(base)?;
+        let mut run = |flow: &mut Flow<'_>, detail: Detail, focus: &Focus<'_>| {
+            self.engine.run_hook_about(hook, flow, self.host, detail, budget, focus).ok()
+        };
+        let mut flow = Flow::new(part.clone(), point, self.atoms);
+        let watching = Focus { watch: Some(at), only_by: Some(base), without: gone, packet_only: false };
+        if !run(&mut flow, Detail::Fate, &watching)?.met {
+            return Some(Some(flow.region().clone()));
+        }
+        let mut flow = Flow::new(part.clone(), flow.origin().clone(), self.atoms);
+        gone.insert(at);
+        let decision = run(&mut flow, Detail::Verdict, &Focus { without: gone, ..Focus::default() });
+        gone.remove(&at);
+        let decision = decision?;
+        if decision.fate != fate {
+            return Some(None);
+        }
+        instead.extend(deciders(&decision));
+        Some(Some(flow.region().clone()))
     }
 
     /// The region around a point in which both do the same, `Some(None)` where they differ; `None` where the budget
@@ -156,15 +232,17 @@ impl Prober<'_> {
             }
         }
         if first.steps != second.steps {
-            let decides = |kind: &StepKind| {
-                matches!(
-                    kind,
-                    StepKind::Accepted | StepKind::Dropped | StepKind::Rejected(_) | StepKind::Policy(_)
-                )
-            };
-            instead.extend(second.steps.iter().filter(|step| decides(&step.kind)).map(|step| step.rule));
+            instead.extend(deciders(&second));
         }
         let region = left.region().intersect(right.region()).unwrap_or_default();
         Some(Some(region))
     }
+}
+
+/// The rules that decided about a packet.
+fn deciders(decision: &Decision) -> impl Iterator<Item = RuleRef> {
+    let decides = |kind: &StepKind| {
+        matches!(kind, StepKind::Accepted | StepKind::Dropped | StepKind::Rejected(_) | StepKind::Policy(_))
+    };
+    decision.steps.iter().filter(move |step| decides(&step.kind)).map(|step| step.rule)
 }

@@ -196,6 +196,11 @@ impl<'r> Space<'r> {
         self.bases.values().any(|base| base.hook == hook && base.rewrites)
     }
 
+    /// True where the hook has just one base chain.
+    pub fn stands_alone(&self, hook: Hook) -> bool {
+        self.bases.values().filter(|base| base.hook == hook).count() == 1
+    }
+
     /// The base chains from which a chain is reached, where its ways are too many to tell apart.
     pub fn roots(&self, chain: ChainId) -> Vec<ChainId> {
         let mut seen = BTreeSet::from([chain]);

@@ -113,11 +113,12 @@ fn unlisted(context: &Context<'_, '_>) -> BTreeSet<u128> {
     [2, 10].into_iter().filter(|&nfproto| all_saved && !saved(nfproto)).collect()
 }
 
-/// True for rules whose sources are too few to open a port.
-fn for_few(rule: &Rule) -> bool {
+/// True for rules whose sources are too few to open a port. `enough` are the sizes, for IPv4 and for IPv6, from which
+/// they aren't.
+fn for_few(rule: &Rule, [enough_v4, enough_v6]: [f64; 2]) -> bool {
     let few = |set: &IntervalSet| {
         let short = set.hull().is_none_or(|(_, high)| high <= u128::from(u32::MAX));
-        size(set) < size(&public(if short { 2 } else { 10 })) * ENOUGH
+        size(set) < if short { enough_v4 } else { enough_v6 }
     };
     rule.statements.iter().any(|statement| match statement {
         Statement::Test(Test::Range { field: Field::SADDR, set }) => few(set),
@@ -131,9 +132,11 @@ fn named_ports(ruleset: &Ruleset) -> Vec<(Kind, u128)> {
     let mut seen = BTreeSet::new();
     let translates =
         |rule: &Rule| rule.statements.iter().any(|statement| matches!(statement, Statement::Nat(_)));
+    let enough = [2, 10].map(|nfproto| size(&public(nfproto)) * ENOUGH);
     for nat in [true, false] {
         for rule in ruleset.chains.iter().flat_map(|chain| &chain.rules) {
-            if translates(rule) != nat || !nat && effect_of(rule) != Effect::Accepts || for_few(rule) {
+            if translates(rule) != nat || !nat && effect_of(rule) != Effect::Accepts || for_few(rule, enough)
+            {
                 continue;
             }
             let kind = rule.statements.iter().find_map(|statement| match statement {
