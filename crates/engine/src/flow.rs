@@ -17,8 +17,8 @@ pub(crate) enum Expr {
 /// The exclusive or of masked words of the question, and of `xor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mix {
-    terms: Terms,
-    xor: u128,
+    pub(crate) terms: Terms,
+    pub(crate) xor: u128,
 }
 
 /// Words of the question under masks; rarely more than one.

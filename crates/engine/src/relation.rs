@@ -83,7 +83,7 @@ fn variables(expr: &Expr) -> impl Iterator<Item = (Field, u128)> {
     let (shifted, terms) = match expr {
         Expr::Const(_) => (None, None),
         Expr::Shift { of, .. } => (Some((*of, u128::MAX)), None),
-        Expr::Bits { terms, .. } => (None, Some(terms.iter().copied())),
+        Expr::Bits(mix) => (None, Some(mix.terms.iter().copied())),
     };
     shifted.into_iter().chain(terms.into_iter().flatten())
 }
@@ -92,8 +92,8 @@ fn value_at(expr: &Expr, point: &Point) -> u128 {
     match expr {
         Expr::Const(value) => *value,
         Expr::Shift { of, add } => point.get(*of).wrapping_add(*add),
-        Expr::Bits { terms, xor } => {
-            terms.iter().fold(*xor, |value, (of, mask)| value ^ (point.get(*of) & mask))
+        Expr::Bits(mix) => {
+            mix.terms.iter().fold(mix.xor, |value, (of, mask)| value ^ (point.get(*of) & mask))
         }
     }
 }
