@@ -96,6 +96,11 @@ pub enum Problem {
         /// The number under which the first of them was written.
         written_as: u64,
     },
+    /// The entry comes after one with a greater number.
+    Disordered {
+        /// That number.
+        after: u64,
+    },
     /// The entry is a copy.
     Duplicated {
         /// Of this one.
@@ -132,7 +137,7 @@ impl Problem {
             Problem::Unreadable(_) => "unreadable",
             Problem::Changed => "changed",
             Problem::Missing { .. } => "missing",
-            Problem::Reordered { .. } => "reordered",
+            Problem::Reordered { .. } | Problem::Disordered { .. } => "reordered",
             Problem::Duplicated { .. } => "duplicated",
             Problem::Unlinked => "unlinked",
             Problem::Truncated { .. } => "truncated",
@@ -167,6 +172,12 @@ impl fmt::Display for Finding {
                 entries(sequence, *through),
                 entries(*written_as, (*written_as).saturating_add(through.saturating_sub(sequence))),
             ),
+            Problem::Disordered { after } => {
+                write!(formatter, "reordered: entry {sequence} comes after entry {after}")
+            }
+            Problem::Duplicated { of } if *of == sequence => {
+                write!(formatter, "entry {sequence} is there twice")
+            }
             Problem::Duplicated { of } => write!(formatter, "entry {sequence} is a copy of entry {of}"),
             Problem::Unlinked if sequence == 1 => {
                 write!(formatter, "entry 1 isn't the beginning of this journal: others stood before it")
@@ -344,8 +355,13 @@ impl Chain {
             .collect();
         let mut told = BTreeSet::new();
         let mut findings: Vec<Finding> = Vec::new();
+        let mut highest = 0;
         for entry in &self.seen {
             let sequence = entry.sequence;
+            if sequence < highest {
+                findings.push(Finding { sequence, problem: Problem::Disordered { after: highest } });
+            }
+            highest = highest.max(sequence);
             let Some(written_as) = entry.written_as else {
                 findings.push(Finding { sequence, problem: Problem::Changed });
                 continue;

@@ -5,7 +5,8 @@
 //! was written anew. A checkpoint that was copied to another host shows it even to those who don't trust this one.
 //!
 //! [`chain`] and [`Checkpoint`] are pure. [`Store`] is what a database has to offer, [`Journal`] is SQLite; time comes from
-//! the caller. The calls block, and must not be made from within an async runtime.
+//! the caller. The calls block, and must not be made from within an async runtime. An open journal has a thread of its own:
+//! whoever forks does so before.
 
 pub mod chain;
 mod checkpoint;
@@ -15,6 +16,7 @@ mod hash;
 mod key;
 mod rows;
 mod sqlite;
+mod trial;
 mod verify;
 
 pub use checkpoint::{Checkpoint, Forged};
@@ -23,6 +25,7 @@ pub use error::StoreError;
 pub use hash::{Bytes, Hash, NotHexadecimal};
 pub use jiff::Timestamp;
 pub use sqlite::{CHECKPOINT_EVERY, Journal};
+pub use trial::of_trial;
 pub use verify::{Verified, verify};
 
 /// What became of an entry that was to be added.

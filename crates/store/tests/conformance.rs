@@ -3,7 +3,9 @@
 mod common;
 
 use common::{entry, folder, time};
+use firewarden_change::trial::{Asker, Attempt, Outcome, Phase, Reading, Reason, Record, Rules};
 use firewarden_store::chain::genesis;
+use firewarden_store::of_trial;
 use firewarden_store::{
     Actor, Appended, CHECKPOINT_EVERY, Entry, Journal, Kind, NewEntry, Store, StoreError, verify,
 };
@@ -17,6 +19,7 @@ fn conforms<S: Store>(open: impl Fn(&Path) -> S) {
     knows_sources(&open);
     pages(&open);
     signs(&open);
+    takes_trials(&open);
     tells_journals_apart(&open);
 }
 
@@ -135,6 +138,70 @@ fn signs<S: Store>(open: impl Fn(&Path) -> S) {
         checkpoint.check().unwrap();
         assert_eq!(checkpoint.journal, store.id());
     }
+    assert_sound(&mut store);
+}
+
+/// The same state of a trial may be told as often as anybody likes.
+fn takes_trials<S: Store>(open: impl Fn(&Path) -> S) {
+    let folder = folder();
+    let mut store = open(folder.path());
+    let asker = Asker::new("alice", "2026-11-21T08:00:00Z", "looks good");
+    let reading = Reading { digest: "d1".to_owned(), rules: Rules::Other, foreign: true };
+    let (phases, expected): (Vec<Phase>, Vec<&str>) = [
+        (Phase::Armed, "armed firewarden: the guard stands by; the kernel holds the old rules"),
+        (Phase::Applying, "applying firewarden: new rules are being loaded"),
+        (
+            Phase::Applied { holds: Some("d1".to_owned()) },
+            "applied firewarden: the kernel holds the new rules, until they are confirmed",
+        ),
+        (
+            Phase::Confirmed { asker: asker.clone(), ruleset: "d1".to_owned(), foreign: false },
+            "confirmed alice: the new rules stay: alice (looks good)",
+        ),
+        (
+            Phase::Reverting { reason: Reason::Deadline, attempt: Attempt::Inverse },
+            "reverting firewarden: the old rules are being loaded: nobody confirmed in time",
+        ),
+        (
+            Phase::Stuck { reason: Reason::GuardDied, holds: Ok(reading) },
+            "stuck firewarden: the old rules could not be brought back (the guard died while it loaded the new ones): the \
+             kernel holds neither the old nor the new rules; others changed tables that the change doesn't touch",
+        ),
+        (
+            Phase::Done(Outcome::Reverted { reason: Reason::Asked(asker), foreign: false }),
+            "reverted alice: the kernel holds the old rules: asked for by alice (looks good)",
+        ),
+    ]
+    .into_iter()
+    .unzip();
+    let record = |phase: &Phase, note: Option<&str>| Record {
+        boot_id: "b".to_owned(),
+        deadline: 1000,
+        phase: phase.clone(),
+        note: note.map(str::to_owned),
+    };
+    for _ in 0..2 {
+        for (second, phase) in (0..).zip(&phases) {
+            store.append_all(&of_trial("7", Some("c1"), &record(phase, None), time(second))).unwrap();
+        }
+    }
+    let told = |entry: &Entry| format!("{} {}: {}", entry.kind, entry.actor.user, entry.text);
+    assert_eq!(all(&mut store).iter().map(told).collect::<Vec<_>>(), expected);
+    // A refusal is told beside the phase in which it was, once.
+    for _ in 0..2 {
+        store
+            .append_all(&of_trial("7", None, &record(&phases[2], Some("the digest differs")), time(9)))
+            .unwrap();
+    }
+    let stored = all(&mut store);
+    assert_eq!(
+        stored.iter().skip(expected.len()).map(told).collect::<Vec<_>>(),
+        ["refused firewarden: a request was refused: the digest differs"]
+    );
+    // Another trial of the same phases is another one.
+    store.append_all(&of_trial("8", None, &record(&phases[0], None), time(10))).unwrap();
+    assert_eq!(all(&mut store).len(), expected.len() + 2);
+    assert_eq!((stored[3].time.to_string().as_str(), stored[4].time), ("2026-11-21T08:00:00Z", time(4)));
     assert_sound(&mut store);
 }
 
