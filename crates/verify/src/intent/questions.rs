@@ -171,8 +171,12 @@ impl Builder<'_> {
             }
             let near = outside.intersect(&near);
             let far = outside.subtract(&near);
-            found.push(Question { sources: near, destinations, ..question.clone() });
-            found.push(Question { sources: far, destinations: published, ..question });
+            if !far.is_empty() && !published.is_empty() {
+                found.push(Question { sources: near, destinations, ..question.clone() });
+                found.push(Question { sources: far, destinations: published, ..question });
+            } else {
+                found.push(Question { sources: near, destinations, ..question });
+            }
         }
     }
 
