@@ -3,6 +3,7 @@
 mod bench;
 mod corpus;
 mod differential;
+mod kills;
 mod mutants;
 mod schemas;
 
@@ -24,6 +25,8 @@ enum Command {
     Corpus(corpus::Options),
     /// Compare engine, interpreter and kernel on generated rulesets and packets.
     Differential(differential::Options),
+    /// Kill clients, guards and loaders of changes on trial, and see what the kernel holds in the end.
+    Kills(kills::Options),
     /// Plant mistakes in a copy of the workspace and see whether the tests catch them.
     Mutants(mutants::Options),
     /// Write the schemas and the help texts under docs/.
@@ -38,10 +41,14 @@ fn main() -> ExitCode {
     if let Some(code) = firewarden_testkit::kernel::serve_as_helper() {
         return code;
     }
+    if let Some(code) = kills::serve_as_helper() {
+        return code;
+    }
     match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Corpus(options) => corpus::run(&options),
         Command::Differential(options) => differential::run(&options),
+        Command::Kills(options) => kills::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Schemas { check } => schemas::run(check),
     }

@@ -28,7 +28,7 @@ mod slots;
 mod spawn;
 
 pub use client::{
-    Change, ClientError, Launcher, Status, Wish, archive, ask, start, status, take_over, wait_for,
+    Change, ClientError, Launcher, Status, TakenOver, Wish, archive, ask, start, status, take_over, wait_for,
 };
 pub use clock::{boot_id, since_boot};
 pub use folder::{Home, HomeError, Job, Terms, trial_name};

@@ -1,6 +1,6 @@
 //! What the operator's program does: it arms a guard, asks it for things, and looks at what it says.
 
-use super::folder::{self, Home, Job, Terms, read_terms, script};
+use super::folder::{self, Home, Job, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
 use super::{clock, files, inverse, keep, reading, slots};
 use crate::state::State;
@@ -161,12 +161,13 @@ pub fn start(home: &Home, change: Change, id: &str, launcher: &Launcher) -> Resu
         let path = path.to_path_buf();
         move |error| ClientError::Write { path: path.clone(), error }
     };
-    let _clients = home.lock().map_err(write(home.path()))?;
+    let _clients = lock(home)?;
     if let Some(status) = status(home)? {
-        if !status.is_done() {
+        if status.is_done() {
+            folder::archive(home, &status.terms.id).map_err(write(&home.path().join("trials")))?;
+        } else if status.guarded || !discard_unarmed(home, &status)? {
             return Err(ClientError::Busy(status.terms.id));
         }
-        folder::archive(home, &status.terms.id).map_err(write(&home.path().join("trials")))?;
     }
     if let Change::Plan { plan, .. } = change
         && plan.result == plan.parent.ruleset
@@ -174,18 +175,16 @@ pub fn start(home: &Home, change: Change, id: &str, launcher: &Launcher) -> Resu
         return Err(ClientError::Nothing);
     }
     let fresh = home.path().join("trial.new");
-    files::remove_folder(&fresh).map_err(write(&fresh))?;
-    let terms = prepare(&fresh, change, id).inspect_err(|_| {
+    remove(home, &fresh).map_err(write(&fresh))?;
+    prepare(&fresh, change, id).inspect_err(|_| {
         // The first error is the one to tell.
-        let _ = files::remove_folder(&fresh);
+        let _ = remove(home, &fresh);
     })?;
     let placed = fs::rename(&fresh, home.trial()).and_then(|()| files::sync_folder(home.path()));
     let spawned = placed.map_err(write(&home.trial())).and_then(|()| spawn(&home.trial(), launcher));
     if let Err(error) = spawned {
-        // No guard, no trial: what was staged goes.
-        let persist = if let Job::Plan { persist, .. } = &terms.job { persist.as_deref() } else { None };
-        let _ = keep::discard(home.path(), persist);
-        let _ = files::remove_folder(&fresh).and_then(|()| files::remove_folder(&home.trial()));
+        // No guard, no trial.
+        let _ = remove(home, &fresh).and_then(|()| remove(home, &home.trial()));
         return Err(error);
     }
     let until = Instant::now() + ARMING;
@@ -203,7 +202,7 @@ pub fn start(home: &Home, change: Change, id: &str, launcher: &Launcher) -> Resu
 }
 
 /// Writes all that a trial needs into a new folder, durably.
-fn prepare(folder: &Path, change: Change, id: &str) -> Result<Terms, ClientError> {
+fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
     let failed = |path: &Path, error| ClientError::Write { path: path.to_path_buf(), error };
     let put = |name: &str, content: &[u8]| {
         let path = folder.join(name);
@@ -267,18 +266,30 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<Terms, ClientError
     let mut terms = terms;
     if let (Some(persist), Job::Plan { persist: staged, .. }) = (persist, &mut terms.job) {
         let path = PathBuf::from(&persist.path);
-        let file = keep::stage_file(persist, id).map_err(|error| failed(&path, error))?;
-        *staged = Some(Box::new(file));
+        *staged = Some(Box::new(keep::plan_file(persist, id).map_err(|error| failed(&path, error))?));
     }
-    let text = serde_json::to_vec_pretty(&terms).unwrap_or_default();
-    put("terms.json", &text)
-        .and_then(|()| files::sync_folder(folder).map_err(|error| failed(folder, error)))
-        .inspect_err(|_| {
-            if let Job::Plan { persist: Some(staged), .. } = &terms.job {
-                let _ = files::remove_file(&staged.staged);
-            }
-        })?;
-    Ok(terms)
+    // First where the file will be, then the file: whoever cleans up knows of it.
+    put("terms.json", &serde_json::to_vec_pretty(&terms).unwrap_or_default())?;
+    files::sync_folder(folder).map_err(|error| failed(folder, error))?;
+    if let (Some(persist), Some(file)) = (persist, staged(&terms)) {
+        keep::stage_file(file, &persist.text).map_err(|error| failed(&file.path, error))?;
+    }
+    Ok(())
+}
+
+/// The file for the next boot.
+fn staged(terms: &Terms) -> Option<&StagedFile> {
+    match &terms.job {
+        Job::Plan { persist, .. } => persist.as_deref(),
+        Job::Command { .. } => None,
+    }
+}
+
+/// Removes a trial's folder that no guard knows of, and the file that waits for the next boot.
+fn remove(home: &Home, folder: &Path) -> io::Result<()> {
+    let terms = read_terms(folder).ok();
+    keep::discard(home.path(), terms.as_ref().and_then(staged))?;
+    files::remove_folder(folder)
 }
 
 /// Starts a guard for the trial in a folder, out of reach of what ends this process and its session.
@@ -412,15 +423,48 @@ pub fn wait_for(
     }
 }
 
-/// Starts another guard where a trial isn't over and all its guards are dead. True where it did.
+/// What [`take_over`] found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenOver {
+    /// There is no trial, or it is over, or its guard lives.
+    Nothing,
+    /// The guards of a trial were all dead, and a new one was started.
+    Guard,
+    /// The client died before the guard stood. Nothing was changed, and the trial's folder went to the others.
+    Discarded,
+}
+
+/// Looks after a trial whose guards are all dead: what every client does first.
 ///
 /// # Errors
 /// [`ClientError`].
-pub fn take_over(home: &Home, launcher: &Launcher) -> Result<bool, ClientError> {
+pub fn take_over(home: &Home, launcher: &Launcher) -> Result<TakenOver, ClientError> {
+    let _clients = lock(home)?;
     match status(home)? {
-        Some(status) if !status.guarded && !status.is_done() => spawn(&home.trial(), launcher).map(|()| true),
-        _ => Ok(false),
+        Some(status) if status.guarded || status.is_done() => Ok(TakenOver::Nothing),
+        Some(status) if discard_unarmed(home, &status)? => Ok(TakenOver::Discarded),
+        Some(_) => spawn(&home.trial(), launcher).map(|()| TakenOver::Guard),
+        None => Ok(TakenOver::Nothing),
     }
+}
+
+/// Puts a trial aside that never had a guard. The caller keeps other clients out.
+pub(super) fn discard_unarmed(home: &Home, status: &Status) -> Result<bool, ClientError> {
+    let failed = |error| ClientError::Write { path: home.trial(), error };
+    let guards = File::open(home.trial().join("lock")).map_err(failed)?;
+    if status.record.is_some() || guards.try_lock().is_err() {
+        return Ok(false);
+    }
+    // A guard that still comes finds that the lock isn't that of a trial which is on.
+    keep::discard(home.path(), staged(&status.terms))
+        .and_then(|()| folder::archive(home, &status.terms.id))
+        .map_err(failed)?;
+    Ok(true)
+}
+
+/// Keeps other clients out.
+pub(super) fn lock(home: &Home) -> Result<File, ClientError> {
+    home.lock().map_err(|error| ClientError::Write { path: home.path().join("lock"), error })
 }
 
 /// Puts a trial that is over with the others; gives its name and where it is now.

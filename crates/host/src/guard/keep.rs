@@ -124,9 +124,9 @@ pub fn discard(home: &Path, persist: Option<&StagedFile>) -> io::Result<()> {
     persist.map_or(Ok(()), |file| files::remove_file(&file.staged))
 }
 
-/// Writes the file for the next boot beside the one that it will replace, with its owner and rights, so that only a name
-/// has to be changed later. Links are followed.
-pub fn stage_file(persist: &Persist, trial: &str) -> io::Result<StagedFile> {
+/// Where the file for the next boot goes, and where it waits: beside the one that it will replace, so that only a name has
+/// to be changed later. Links are followed.
+pub fn plan_file(persist: &Persist, trial: &str) -> io::Result<StagedFile> {
     let named = PathBuf::from(&persist.path);
     let path = match named.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => named,
@@ -136,21 +136,17 @@ pub fn stage_file(persist: &Persist, trial: &str) -> io::Result<StagedFile> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no path of a file"));
     };
     let staged = folder.join(format!(".{}.firewarden-{trial}", name.to_string_lossy()));
-    let digest = hex(&Sha256::digest(persist.text.as_bytes()));
-    let file = StagedFile { path: path.clone(), staged: staged.clone(), digest };
-    let prepare = || -> io::Result<()> {
-        files::write_new(&staged, persist.text.as_bytes())?;
-        if let Ok(entry) = path.metadata() {
-            std::os::unix::fs::chown(&staged, Some(entry.uid()), Some(entry.gid()))?;
-            fs::set_permissions(&staged, fs::Permissions::from_mode(entry.mode() & 0o7777))?;
-        }
-        files::sync_folder(folder)
-    };
-    prepare().inspect_err(|_| {
-        // What is half done isn't left lying about; the first error is the one to tell.
-        let _ = files::remove_file(&staged);
-    })?;
-    Ok(file)
+    Ok(StagedFile { path, staged, digest: hex(&Sha256::digest(persist.text.as_bytes())) })
+}
+
+/// Writes the file for the next boot, with owner and rights of the one that it will replace, where it waits.
+pub fn stage_file(file: &StagedFile, text: &str) -> io::Result<()> {
+    files::write_new(&file.staged, text.as_bytes())?;
+    if let Ok(entry) = file.path.metadata() {
+        std::os::unix::fs::chown(&file.staged, Some(entry.uid()), Some(entry.gid()))?;
+        fs::set_permissions(&file.staged, fs::Permissions::from_mode(entry.mode() & 0o7777))?;
+    }
+    file.staged.parent().map_or(Ok(()), files::sync_folder)
 }
 
 /// Gives the file for the next boot its name. The one before stays as `PATH.before`.
@@ -228,7 +224,8 @@ mod tests {
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let persist = Persist { path: path.to_string_lossy().into_owned(), text: "new".to_owned() };
-        let file = stage_file(&persist, "t").unwrap();
+        let file = plan_file(&persist, "t").unwrap();
+        stage_file(&file, &persist.text).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         stage(&home, &state("t"), "t", Some("hash")).unwrap();
         for _ in 0..2 {
@@ -237,7 +234,8 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
             assert_eq!(fs::read_to_string(folder.path().join("nftables.conf.before")).unwrap(), "old");
         }
-        let file = stage_file(&persist, "u").unwrap();
+        let file = plan_file(&persist, "u").unwrap();
+        stage_file(&file, &persist.text).unwrap();
         discard(&home, Some(&file)).unwrap();
         let left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -73,9 +73,14 @@ pub fn recover(home: &Home) -> Result<Recovered, RecoverError> {
         if status.guarded {
             return Err(RecoverError::Guarded(status.terms.id));
         }
-        // After a reboot this only writes down what is so; otherwise it is what a standby would do.
-        finish(&home.trial()).map_err(RecoverError::Trial)?;
-        trial = client::status(home)?.and_then(|status| status.record);
+        let clients = client::lock(home)?;
+        let unarmed = client::discard_unarmed(home, &status)?;
+        drop(clients);
+        if !unarmed {
+            // After a reboot this only writes down what is so; otherwise it is what a standby would do.
+            finish(&home.trial()).map_err(RecoverError::Trial)?;
+            trial = client::status(home)?.and_then(|status| status.record);
+        }
     }
     let Some((manifest, wanted)) = confirmed(home).map_err(RecoverError::Confirmed)? else {
         return Ok(Recovered { trial, confirmed: None, loaded: false, others: Vec::new() });

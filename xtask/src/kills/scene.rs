@@ -1,0 +1,384 @@
+//! Where a change happens: a network namespace with rules, a state folder, a client, and somebody who kills.
+
+use super::case::{Case, How, Kill, Moment, Target, Wish};
+use super::{CLIENT, GUARD, RECOVER, processes};
+use firewarden_change::plan::{
+    Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Persist, Plan, Script, Switch,
+};
+use firewarden_change::trial::{Asker, Outcome, Phase, Reason};
+use firewarden_host::guard::{self, Change, Home, Launcher, Status};
+use firewarden_host::state::{State, canonical_nft};
+use nix::mount::{MsFlags, mount};
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const OLD: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr 1.1.1.1 accept\n\t}\n}\n";
+const NEW: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr 2.2.2.2 drop\n\t\tip saddr 1.1.1.1 accept\n\t}\n}\ntable ip u {\n\tchain d {\n\t}\n}\n";
+const FIRST: &str = "insert rule ip t c ip saddr 2.2.2.2 drop\n";
+const SECOND: &str = "add table ip u\nadd chain ip u d\n";
+const BACK: &str = "add table ip u\ndelete table ip u\nadd table ip t\nflush chain ip t c\nadd rule ip t c ip saddr 1.1.1.1 accept\n";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// How long all of it may take, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a loader is looked for.
+const HUNT: Duration = Duration::from_millis(60);
+
+/// A worker's place.
+pub struct Scene {
+    folder: tempfile::TempDir,
+    boots: Cell<u64>,
+}
+
+/// How a change goes.
+struct Course {
+    client: i32,
+    began: Instant,
+    kills: Vec<Kill>,
+    /// What was killed when, for the tally.
+    done: Vec<String>,
+    system: bool,
+}
+
+impl Scene {
+    pub fn new() -> Result<Scene, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let scene = Scene { folder, boots: Cell::new(0) };
+        scene.boot();
+        let none: Option<&str> = None;
+        mount(Some(&scene.boot_id()), BOOT_ID, none, MsFlags::MS_BIND, none)
+            .map_err(|error| format!("{BOOT_ID}: {error}"))?;
+        Ok(scene)
+    }
+
+    fn boot_id(&self) -> PathBuf {
+        self.folder.path().join("boot_id")
+    }
+
+    /// The system starts.
+    fn boot(&self) {
+        self.boots.set(self.boots.get() + 1);
+        let id = format!("00000000-0000-4000-8000-{:012}\n", self.boots.get());
+        fs::write(self.boot_id(), id).expect("the worker's own folder can be written");
+    }
+
+    /// Plays one change, and judges what came of it.
+    pub fn play(&self, case: &Case) -> Result<String, String> {
+        let folder = self.folder.path().join("case");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).map_err(|error| error.to_string())?;
+        fs::write(folder.join("nftables.conf"), OLD).map_err(|error| error.to_string())?;
+        nft(&folder, &format!("flush ruleset\n{OLD}"))?;
+        let home = Home::open(Some(&folder.join("state"))).map_err(|error| error.to_string())?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let client = Command::new(&program)
+            .args([CLIENT.as_ref(), folder.as_os_str(), case.seed.to_string().as_ref()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut course = Course {
+            client: i32::try_from(client.id()).unwrap_or(i32::MAX),
+            began: Instant::now(),
+            kills: case.kills.clone(),
+            done: Vec::new(),
+            system: false,
+        };
+        let result = self.follow(&folder, &home, &mut course);
+        let log = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
+        processes::kill_all();
+        let outcome = result
+            .and_then(|status| judge(case, &folder, &home, &course, status))
+            .map_err(|problem| format!("{problem}\n{case:?}\nkilled: {:?}\n{log}", course.done))?;
+        course.done.insert(0, outcome);
+        Ok(course.done.join("\t"))
+    }
+
+    /// Kills at the given moments, and does what the next client and the boot do, until all is over.
+    fn follow(&self, folder: &Path, home: &Home, course: &mut Course) -> Result<Option<Status>, String> {
+        loop {
+            processes::reap();
+            let lines = log(home);
+            let (due, later) = course.kills.drain(..).partition(|kill| is_due(kill, &lines, course.began));
+            course.kills = later;
+            for kill in due {
+                self.kill(&kill, folder, home, course)?;
+            }
+            let status = guard::status(home);
+            let client_lives = processes::one(course.client).is_some();
+            match status {
+                // The folder is moved while it is looked at, or half there.
+                Err(_) if course.began.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.to_string()),
+                Ok(None) if !client_lives => return Ok(None),
+                Ok(Some(status)) if status.is_done() && processes::guards().is_empty() => {
+                    return Ok(Some(status));
+                }
+                Ok(Some(status)) if !status.is_done() && !status.guarded => {
+                    if status.record.is_some() || !client_lives {
+                        let launcher = launcher().map_err(|error| error.to_string())?;
+                        guard::take_over(home, &launcher).map_err(|error| error.to_string())?;
+                        // It takes some time until it has the lock.
+                        sleep(Duration::from_millis(30));
+                    }
+                }
+                Ok(_) => {}
+            }
+            if course.began.elapsed() > PATIENCE {
+                return Err(format!("it isn't over after {} s", PATIENCE.as_secs()));
+            }
+            sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn kill(&self, kill: &Kill, folder: &Path, home: &Home, course: &mut Course) -> Result<(), String> {
+        if let Moment::Step { after, .. } = kill.moment {
+            sleep(Duration::from_micros(after));
+        }
+        let (guard, step) = log(home).pop().unwrap_or((0, "client before armed".to_owned()));
+        let step = if step.starts_with("asked") { "wait".to_owned() } else { step };
+        let killed = match kill.target {
+            Target::Client => signal_one(Some(course.client), kill.signal),
+            Target::Guard => signal_one(Some(guard), kill.signal),
+            Target::Standby => {
+                signal_one(processes::guards().into_iter().find(|pid| *pid != guard), kill.signal)
+            }
+            Target::Both => {
+                let all = processes::guards();
+                // The guard first, then those that take over, until there is none for a moment.
+                signal_one(Some(guard), "KILL");
+                for _ in 0..50 {
+                    processes::guards().into_iter().for_each(|pid| processes::signal(pid, "KILL"));
+                    processes::reap();
+                }
+                !all.is_empty()
+            }
+            Target::Loader => {
+                let until = Instant::now() + HUNT;
+                loop {
+                    let is_loader = |process: &processes::Process| {
+                        process.name == "nft" && process.arguments.iter().any(|argument| argument == "-f")
+                    };
+                    let loader = processes::all().into_iter().find(is_loader);
+                    if loader.is_some() || Instant::now() > until {
+                        break signal_one(loader.map(|loader| loader.pid), kill.signal);
+                    }
+                }
+            }
+            Target::All => {
+                processes::kill_all();
+                true
+            }
+            Target::System => {
+                processes::kill_all();
+                self.boot();
+                // What the system itself loads, then what `recover` does.
+                let conf =
+                    fs::read_to_string(folder.join("nftables.conf")).map_err(|error| error.to_string())?;
+                nft(folder, &format!("flush ruleset\n{conf}"))?;
+                let program = std::env::current_exe().map_err(|error| error.to_string())?;
+                let output = Command::new(program).arg(RECOVER).arg(folder).output();
+                let output = output.map_err(|error| error.to_string())?;
+                if !output.status.success() {
+                    return Err(format!("recover: {}", String::from_utf8_lossy(&output.stderr)));
+                }
+                course.system = true;
+                true
+            }
+        };
+        if killed {
+            course.done.push(format!("{step}={:?} {}", kill.target, kill.signal));
+        }
+        Ok(())
+    }
+}
+
+fn signal_one(pid: Option<i32>, signal: &str) -> bool {
+    let living = pid.and_then(processes::one);
+    if let Some(process) = &living {
+        processes::signal(process.pid, signal);
+    }
+    living.is_some()
+}
+
+/// What guards announced: their number and the step.
+fn log(home: &Home) -> Vec<(i32, String)> {
+    let text = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
+    let line = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let pid = i32::try_from(value.get("pid")?.as_i64()?).ok()?;
+        Some((pid, value.get("says")?.as_str()?.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn is_due(kill: &Kill, lines: &[(i32, String)], began: Instant) -> bool {
+    match kill.moment {
+        Moment::Time(after) => began.elapsed() >= Duration::from_micros(after),
+        Moment::Step { step, nth, .. } => lines.iter().filter(|(_, said)| said == step).count() as u64 >= nth,
+    }
+}
+
+/// What must hold in the end, whoever was killed.
+fn judge(
+    case: &Case,
+    folder: &Path,
+    home: &Home,
+    course: &Course,
+    status: Option<Status>,
+) -> Result<String, String> {
+    let state = State::read().map_err(|error| error.to_string())?;
+    let holds = canonical_nft(&state.nft);
+    let conf = fs::read_to_string(folder.join("nftables.conf")).map_err(|error| error.to_string())?;
+    let kept = guard::confirmed(home).map_err(|error| error.to_string())?;
+    let was_asked = folder.join("asked").exists();
+    let (told, is_new) = match status.and_then(|status| status.record).map(|record| record.phase) {
+        None => ("never armed".to_owned(), false),
+        Some(Phase::Done(Outcome::Confirmed { trouble, ruleset, .. })) => {
+            if let Some(trouble) = trouble {
+                return Err(format!("confirmed, and not kept: {trouble}"));
+            }
+            if !was_asked || case.wish != Wish::Confirm {
+                return Err("confirmed, and nobody asked for it".to_owned());
+            }
+            if ruleset != state.digest() {
+                return Err("other rules are said to be confirmed than the kernel holds".to_owned());
+            }
+            ("confirmed".to_owned(), true)
+        }
+        Some(Phase::Done(Outcome::Reverted { reason, foreign: false })) => {
+            let reason = match reason {
+                Reason::Deadline => "deadline".to_owned(),
+                Reason::Asked(_) if was_asked && case.wish == Wish::Revert => "asked".to_owned(),
+                Reason::GuardDied => "the guard died".to_owned(),
+                Reason::Reboot if course.system => "reboot".to_owned(),
+                Reason::Refused { .. } if course.done.iter().any(|kill| kill.contains("Loader")) => {
+                    "the loader was killed".to_owned()
+                }
+                other => return Err(format!("reverted for no reason of this change: {other:?}")),
+            };
+            (format!("reverted: {reason}"), false)
+        }
+        Some(other) => return Err(format!("it ended otherwise: {other:?}")),
+    };
+    let (rules, name) = if is_new { (NEW, "new") } else { (OLD, "old") };
+    if holds != rules {
+        return Err(format!("it says {told}, and the kernel doesn't hold the {name} rules:\n{holds}"));
+    }
+    if (conf == NEW) != (is_new && case.how != How::Command) || (conf != NEW && conf != OLD) {
+        return Err(format!("it says {told}, and the next boot loads something else:\n{conf}"));
+    }
+    if kept.is_some() != is_new {
+        return Err(format!("it says {told}, and the confirmed rules say something else"));
+    }
+    Ok(told)
+}
+
+fn nft(folder: &Path, script: &str) -> Result<(), String> {
+    let path = folder.join("script");
+    fs::write(&path, script).map_err(|error| error.to_string())?;
+    let output = Command::new("nft").arg("-f").arg(path).output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn launcher() -> std::io::Result<Launcher> {
+    Ok(Launcher { program: std::env::current_exe()?, arguments: vec![GUARD.into()] })
+}
+
+/// The operator's program.
+pub fn client(folder: &Path, case: &Case) -> ExitCode {
+    match act(folder, case) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(folder: &Path, case: &Case) -> Result<(), String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let home = Home::open(Some(&folder.join("state"))).map_err(|error| words(&error))?;
+    let before = State::read().map_err(|error| words(&error))?;
+    let plan = plan(folder, case, &before)?;
+    let command = ["a".to_owned(), "command".to_owned()];
+    let change = match case.how {
+        How::Command => Change::Command { words: &command, window: Duration::from_secs(1), before: &before },
+        _ => Change::Plan { plan: &plan, before: Some(&before) },
+    };
+    let launcher = launcher().map_err(|error| words(&error))?;
+    guard::start(&home, change, "trial", &launcher).map_err(|error| words(&error))?;
+    let is_in = |phase: &Phase| matches!(phase, Phase::Applied { .. } | Phase::Done(_));
+    guard::wait_for(&home, PATIENCE, |record| is_in(&record.phase)).map_err(|error| words(&error))?;
+    if case.how == How::Command {
+        nft(folder, &format!("{FIRST}{SECOND}"))?;
+    }
+    sleep(Duration::from_millis(case.asks_after));
+    let wish = match case.wish {
+        Wish::Nothing => None,
+        Wish::Confirm => Some(guard::Wish::Confirm { ruleset: Some(plan.result.clone()) }),
+        Wish::Revert => Some(guard::Wish::Revert),
+    };
+    if let Some(wish) = wish {
+        fs::write(folder.join("asked"), "").map_err(|error| words(&error))?;
+        guard::ask(&home, &wish, Asker::new("operator", "", "a test")).map_err(|error| words(&error))?;
+    }
+    guard::wait_for(&home, PATIENCE, |record| record.phase.is_done()).map_err(|error| words(&error))?;
+    Ok(())
+}
+
+fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
+    let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
+    let link = fs::read_link("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
+    let delete = Inverse::DeleteRule { family: "ip".into(), table: "t".into(), chain: "c".into(), index: 0 };
+    let quick = case.how == How::Quick;
+    Ok(Plan {
+        version: FORMAT_VERSION,
+        host: "here".to_owned(),
+        made: "2026-11-21T08:00:00Z".to_owned(),
+        parent: Parent {
+            boot_id: guard::boot_id().map_err(|error| error.to_string())?,
+            namespace: link.to_string_lossy().into_owned(),
+            generation: before.generation,
+            ruleset: before.digest(),
+        },
+        result: State { nft: NEW.to_owned(), ..State::default() }.digest(),
+        forward: if quick {
+            vec![script(&format!("{FIRST}{SECOND}"))]
+        } else {
+            vec![script(FIRST), script(SECOND)]
+        },
+        inverse: if quick {
+            vec![Inverse::Command("delete table ip u".to_owned()), delete]
+        } else {
+            Vec::new()
+        },
+        rollback: vec![script(BACK)],
+        probes: Vec::new(),
+        window_seconds: 1,
+        persist: Some(Persist {
+            path: folder.join("nftables.conf").to_string_lossy().into_owned(),
+            text: NEW.to_owned(),
+        }),
+        switch: Switch::Guard("a test".to_owned()),
+        evidence: Evidence::default(),
+    })
+}
+
+/// What the system does when it starts.
+pub fn recover(folder: &Path) -> ExitCode {
+    let recovered = Home::open(Some(&folder.join("state")))
+        .map_err(|error| error.to_string())
+        .and_then(|home| guard::recover(&home).map_err(|error| error.to_string()));
+    match recovered {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
