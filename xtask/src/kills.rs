@@ -10,7 +10,7 @@ mod scene;
 use case::Case;
 use clap::Args;
 use scene::Scene;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -92,11 +92,13 @@ pub fn run(options: &Options) -> ExitCode {
 struct Tally {
     outcomes: BTreeMap<String, u64>,
     kills: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The steps that were aimed at, or hit.
+    reached: BTreeSet<String>,
     problems: Vec<String>,
 }
 
 impl Tally {
-    /// `ok TAB outcome TAB step=target TAB ...`, or a problem.
+    /// `ok TAB outcome TAB aim=step=target TAB ...`, or a problem.
     fn count(&mut self, line: &str, verbose: bool) {
         if verbose {
             println!("{line}");
@@ -108,7 +110,10 @@ impl Tally {
         }
         *self.outcomes.entry(words.next().unwrap_or_default().to_owned()).or_default() += 1;
         for kill in words {
+            let (aim, kill) = kill.split_once('=').unwrap_or((kill, ""));
             let (step, target) = kill.split_once('=').unwrap_or((kill, ""));
+            // A step that is over quickly is often over when the signal comes.
+            self.reached.extend([aim.to_owned(), step.to_owned()]);
             *self.kills.entry(step.to_owned()).or_default().entry(target.to_owned()).or_default() += 1;
         }
     }
@@ -130,7 +135,7 @@ impl Tally {
         for problem in &self.problems {
             println!("{problem}");
         }
-        let missed: Vec<&str> = STEPS.into_iter().filter(|step| !self.kills.contains_key(*step)).collect();
+        let missed: Vec<&str> = STEPS.into_iter().filter(|step| !self.reached.contains(*step)).collect();
         if options.count >= ENOUGH && !missed.is_empty() {
             println!("nothing was killed at: {}", missed.join(", "));
             return ExitCode::FAILURE;

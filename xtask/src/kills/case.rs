@@ -109,11 +109,13 @@ fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
         _ => Target::System,
     };
     let signal = match random.below(8) {
+        // Loaders inherit the guard's deafness to the others.
+        _ if target == Target::Loader => "KILL",
         0 => "HUP",
         1 => "TERM",
         _ => "KILL",
     };
-    let moment = if random.below(5) == 0 || (target == Target::Client && random.below(2) == 0) {
+    let moment = if random.below(5) == 0 || (target == Target::Client && random.below(4) == 0) {
         let limit = if target == Target::Client { 150_000 } else { 1_300_000 };
         Moment::Time(below(random, limit))
     } else {

@@ -24,6 +24,10 @@ const BACK: &str = "add table ip u\ndelete table ip u\nadd table ip t\nflush cha
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How long all of it may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the guards' log is looked at: a step may be over quickly.
+const WATCH: Duration = Duration::from_micros(300);
+/// How often it is looked whether all is over.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a loader is looked for.
 const HUNT: Duration = Duration::from_millis(60);
 
@@ -100,14 +104,20 @@ impl Scene {
 
     /// Kills at the given moments, and does what the next client and the boot do, until all is over.
     fn follow(&self, folder: &Path, home: &Home, course: &mut Course) -> Result<Option<Status>, String> {
+        let mut looked = Instant::now();
         loop {
             processes::reap();
+            sleep(WATCH);
             let lines = log(home);
             let (due, later) = course.kills.drain(..).partition(|kill| is_due(kill, &lines, course.began));
             course.kills = later;
             for kill in due {
                 self.kill(&kill, folder, home, course)?;
             }
+            if looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
             let status = guard::status(home);
             let client_lives = processes::one(course.client).is_some();
             match status {
@@ -131,7 +141,6 @@ impl Scene {
             if course.began.elapsed() > PATIENCE {
                 return Err(format!("it isn't over after {} s", PATIENCE.as_secs()));
             }
-            sleep(Duration::from_micros(500));
         }
     }
 
@@ -191,7 +200,11 @@ impl Scene {
             }
         };
         if killed {
-            course.done.push(format!("{step}={:?} {}", kill.target, kill.signal));
+            let aim = match kill.moment {
+                Moment::Step { step, .. } => step,
+                Moment::Time(_) => "any time",
+            };
+            course.done.push(format!("{aim}={step}={:?} {}", kill.target, kill.signal));
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Guards and the kernel, in network namespaces of the tests' own.
 
+mod disk;
 mod place;
 
 use firewarden_change::plan::{Inverse, Persist};

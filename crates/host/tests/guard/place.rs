@@ -3,6 +3,7 @@
 use firewarden_change::plan::{Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Plan, Script, Switch};
 use firewarden_host::guard::{Home, Launcher};
 use firewarden_host::state::{State, canonical_nft};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::path::Path;
 use std::process::Command;
@@ -21,15 +22,26 @@ pub struct Place {
 /// Does something on a thread with a network namespace of its own; it vanishes with the thread and its guards, which
 /// live no longer than their windows.
 pub fn in_place(work: impl FnOnce(&Place) + Send + 'static) {
+    in_place_with(|_| {}, work);
+}
+
+/// Like [`in_place`], with something done to the state folder before it is used. Mounts are the thread's own too.
+pub fn in_place_with(
+    prepare: impl FnOnce(&Path) + Send + 'static,
+    work: impl FnOnce(&Place) + Send + 'static,
+) {
     let thread = std::thread::spawn(|| {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            assert!(std::env::var_os("CI").is_none(), "no network namespace: {error}");
-            println!("skipped: no network namespace: {error}");
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
+            assert!(std::env::var_os("CI").is_none(), "no namespaces: {error}");
+            println!("skipped: no namespaces: {error}");
             return;
         }
         let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        prepare(&state);
         let place = Place {
-            home: Home::open(Some(&folder.path().join("state"))).unwrap(),
+            home: Home::open(Some(&state)).unwrap(),
             launcher: Launcher {
                 program: env!("CARGO_BIN_EXE_firewarden-guard-helper").into(),
                 arguments: Vec::new(),
@@ -38,6 +50,10 @@ pub fn in_place(work: impl FnOnce(&Place) + Send + 'static) {
         };
         place.nft(OLD);
         work(&place);
+        // Folders that something is mounted on can't be removed.
+        for folder in [state, place.folder().join("etc")] {
+            let _ = umount2(&folder, MntFlags::MNT_DETACH);
+        }
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
