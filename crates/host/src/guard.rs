@@ -17,7 +17,6 @@ mod client;
 mod clock;
 mod files;
 mod folder;
-mod inverse;
 mod keep;
 mod loader;
 mod process;

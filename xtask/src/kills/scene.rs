@@ -2,13 +2,15 @@
 
 use super::case::{Case, How, Kill, Moment, Target, Wish};
 use super::{CLIENT, GUARD, RECOVER, processes};
+use firewarden_change::delta::{self, Listing, TableName};
 use firewarden_change::plan::{
-    Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Persist, Plan, Script, Switch,
+    self, Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Persist, Plan, Script, Switch,
 };
 use firewarden_change::trial::{Asker, Outcome, Phase, Reason};
 use firewarden_host::guard::{self, Change, Home, Launcher, Status};
 use firewarden_host::state::{State, canonical_nft};
 use nix::mount::{MsFlags, mount};
+use sha2::{Digest, Sha256};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -358,6 +360,8 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
             namespace: link.to_string_lossy().into_owned(),
             generation: before.generation,
             ruleset: before.digest(),
+            tables: vec!["ip t".to_owned()],
+            handles: handles(&before.nft),
         },
         result: State { nft: NEW.to_owned(), ..State::default() }.digest(),
         forward: if quick {
@@ -394,4 +398,11 @@ pub fn recover(folder: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the plan's scripts rest on.
+fn handles(listing: &str) -> String {
+    let tables = [TableName { family: "ip".to_owned(), name: "t".to_owned() }].into();
+    let listing = Listing::read(listing).expect("what nft prints is understood");
+    plan::hex(&Sha256::digest(delta::handles(&listing, &tables).as_bytes()))
 }

@@ -2,9 +2,9 @@
 
 use super::folder::{self, Home, Job, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, inverse, keep, reading, slots};
+use super::{clock, files, keep, reading, slots};
 use crate::state::State;
-use firewarden_change::plan::{Plan, Script};
+use firewarden_change::plan::{Inverse, Plan, Script};
 use firewarden_change::trial::{Asker, Record};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -24,6 +24,8 @@ pub(super) const REQUESTS: [(&str, &str); 3] = [
 ];
 /// Room for a request.
 const REQUEST_BYTES: usize = 4096;
+/// The most digits that a handle has.
+const HANDLE_DIGITS: usize = 20;
 /// How long a guard may take to stand.
 const ARMING: Duration = Duration::from_secs(10);
 /// How often somebody who waits looks at the state.
@@ -220,7 +222,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                     room += text.len();
                 }
             }
-            put(INVERSE, &files::reserved(inverse::room(&plan.inverse)))?;
+            put(INVERSE, &files::reserved(inverse_room(&plan.inverse)))?;
             room += before.map_or(0, |state| state.nft.len() + state.iptables.len() + state.ip6tables.len());
             let terms = Terms {
                 id: id.to_owned(),
@@ -290,6 +292,17 @@ fn remove(home: &Home, folder: &Path) -> io::Result<()> {
     let terms = read_terms(folder).ok();
     keep::discard(home.path(), terms.as_ref().and_then(staged))?;
     files::remove_folder(folder)
+}
+
+/// The room that the script of the quick way back may need, in bytes.
+fn inverse_room(steps: &[Inverse]) -> usize {
+    let step = |step: &Inverse| match step {
+        Inverse::Command(command) => command.len() + 1,
+        Inverse::DeleteRule { family, table, chain, .. } => {
+            family.len() + table.len() + chain.len() + HANDLE_DIGITS + "delete rule    handle \n".len()
+        }
+    };
+    steps.iter().map(step).sum()
 }
 
 /// Starts a guard for the trial in a folder, out of reach of what ends this process and its session.

@@ -5,9 +5,10 @@ use super::folder::{Job, Terms, read_terms, script};
 use super::loader::{Input, PATIENCE, load};
 use super::reading::Reader;
 use super::slots::Slots;
-use super::{clock, files, inverse, keep};
+use super::{clock, files, keep};
 use crate::state::State;
 use crate::state::restore::{Others, scripts};
+use firewarden_change::delta::{Listing, inverse_script};
 use firewarden_change::plan::{Loader, Script};
 use firewarden_change::trial::{Effect, Event, Kind, Origin, Outcome, Phase, Request, Trial};
 use nix::sys::signal::{SigSet, Signal};
@@ -99,6 +100,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
         Job::Plan { inverse, .. } => Kind::Scripts { inverse: !inverse.is_empty() },
         Job::Command { .. } => Kind::Command,
     };
+    let is_first = saved.as_ref().is_none_or(|record| record.phase == Phase::Armed);
     let origin = match saved {
         Some(record) => {
             let inverse = files::read_reserved(&folder.join(INVERSE)).is_some();
@@ -107,7 +109,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
         None => Origin::New { window: terms.window_milliseconds },
     };
     let mut guard = Guard {
-        reader: Reader::new(folder, &terms, &boot_id),
+        reader: Reader::new(folder, &terms, &boot_id, is_first),
         folder: folder.to_path_buf(),
         home,
         terms,
@@ -230,7 +232,8 @@ impl Guard {
             return Err("there is no quick way back".to_owned());
         };
         let listing = self.reader.last().map_or("", |state| &state.nft);
-        let script = inverse::resolve(inverse, listing)
+        let listing = Listing::read(listing).map_err(|error| error.to_string())?;
+        let script = inverse_script(inverse, &listing)
             .ok_or_else(|| "a rule of the quick way back was not found".to_owned())?;
         files::fill_reserved(&self.folder.join(INVERSE), &script).map_err(|error| error.to_string())
     }

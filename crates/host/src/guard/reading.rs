@@ -2,9 +2,13 @@
 
 use super::files;
 use super::folder::{Job, Terms};
+use crate::kernel::Fingerprint;
 use crate::state::{State, is_generation};
+use firewarden_change::delta::{Listing, TableName, handles};
+use firewarden_change::plan::{Parent, hex};
 use firewarden_change::trial::{Reading, Rules, clip};
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Digests of tables by their names.
@@ -18,23 +22,26 @@ pub struct Reader {
     before: String,
     before_parts: Option<Parts>,
     result: Option<String>,
-    /// The generation that the rules from before had, if this is the boot and namespace they were read in.
-    generation: Option<u32>,
+    /// What the first reading is held against, beside the rules' meaning.
+    parent: Option<Parent>,
     /// The tables that the change touches, as they are after it; an empty digest is a table that is gone.
     touched: Option<Parts>,
     file: PathBuf,
     last: Option<(State, Reading)>,
+    /// What the kernel looks like with the rules from before, and with the new ones: quicker to compare than listings.
+    fingerprints: [Option<Parts>; 2],
 }
 
 impl Reader {
-    /// For the trial in a folder. `boot_id` is that of the system as it runs now.
-    pub fn new(folder: &Path, terms: &Terms, boot_id: &str) -> Reader {
+    /// For the trial in a folder. `boot_id` is that of the system as it runs now; `is_first` where the rules are read for
+    /// the first time before anything is loaded.
+    pub fn new(folder: &Path, terms: &Terms, boot_id: &str, is_first: bool) -> Reader {
         let file = folder.join("touched.json");
         let touched = files::read_reserved(&file).and_then(|text| serde_json::from_str(&text).ok());
-        let (result, generation) = match &terms.job {
+        let (result, parent) = match &terms.job {
             Job::Plan { result, parent, .. } => {
                 let here = parent.boot_id == boot_id && Some(&parent.namespace) == namespace().as_ref();
-                (Some(result.clone()), here.then_some(parent.generation))
+                (Some(result.clone()), (here && is_first).then(|| Parent::clone(parent)))
             }
             Job::Command { .. } => (None, None),
         };
@@ -42,10 +49,11 @@ impl Reader {
             before: terms.before.clone(),
             before_parts: terms.parts.clone(),
             result,
-            generation,
+            parent,
             touched,
             file,
             last: None,
+            fingerprints: [None, None],
         }
     }
 
@@ -54,22 +62,45 @@ impl Reader {
         self.last.as_ref().map(|(state, _)| state)
     }
 
-    /// Reads the kernel.
+    /// Reads the kernel. Only a ruleset that wasn't seen in this trial has to be listed.
     pub fn read(&mut self) -> Result<Reading, String> {
         if let Some((state, reading)) = &self.last
             && state.is_current()
         {
             return Ok(reading.clone());
         }
-        // A generation is used once: the rules are those that the plan was made from.
-        if self.generation.take().is_some_and(is_generation) {
-            return Ok(Reading { digest: self.before.clone(), rules: Rules::Old, foreign: false });
+        let fingerprint = Fingerprint::read().ok().filter(|now| is_generation(now.generation));
+        let parent = self.parent.take();
+        if let Some(now) = &fingerprint {
+            // A generation is used once: the rules are those that the plan was made from.
+            let is_parents = parent.as_ref().is_some_and(|parent| parent.generation == now.generation);
+            if is_parents || self.fingerprints[0].as_ref() == Some(&now.tables) {
+                self.fingerprints[0] = Some(now.tables.clone());
+                return Ok(Reading { digest: self.before.clone(), rules: Rules::Old, foreign: false });
+            }
+            if let (Some((_, reading)), true) =
+                (&self.last, self.fingerprints[1].as_ref() == Some(&now.tables))
+                && reading.rules == Rules::New
+            {
+                return Ok(reading.clone());
+            }
         }
         let state = State::read().map_err(|error| clip(&error.to_string()))?;
         let digest = state.digest();
         let parts = state.parts();
         self.learn(&digest, &parts);
-        let reading = self.judge(digest, &parts);
+        let mut reading = self.judge(digest, &parts);
+        if let Some(now) = fingerprint.filter(|now| now.generation == state.generation) {
+            if reading.digest == self.before {
+                self.fingerprints[0] = Some(now.tables);
+            } else if Some(&reading.digest) == self.result.as_ref() {
+                self.fingerprints[1] = Some(now.tables);
+            }
+        }
+        if parent.is_some_and(|parent| !has_handles(&parent, &state.nft)) {
+            // The same rules, but loaded anew: the plan's scripts would name others.
+            reading.rules = Rules::Other;
+        }
         self.last = Some((state, reading.clone()));
         Ok(reading)
     }
@@ -117,6 +148,15 @@ impl Reader {
     }
 }
 
+/// Whether rules have the handles that the plan names them by.
+fn has_handles(parent: &Parent, listing: &str) -> bool {
+    let Ok(listing) = Listing::read(listing) else { return false };
+    let names = parent.tables.iter().filter_map(|name| name.split_once(' '));
+    let tables: BTreeSet<TableName> =
+        names.map(|(family, name)| TableName { family: family.to_owned(), name: name.to_owned() }).collect();
+    hex(&Sha256::digest(handles(&listing, &tables).as_bytes())) == parent.handles
+}
+
 /// The network namespace of the calling thread, as `net:[4026531833]`.
 pub fn namespace() -> Option<String> {
     let link = std::fs::read_link("/proc/thread-self/ns/net").ok()?;
@@ -137,7 +177,8 @@ mod tests {
             before: "B".into(),
             before_parts: Some(parts(&[("ours", "1"), ("gone", "2"), ("docker", "3")])),
             result: Some("R".into()),
-            generation: None,
+            parent: None,
+            fingerprints: [None, None],
             touched: None,
             file: PathBuf::from("/nonexistent/touched.json"),
             last: None,

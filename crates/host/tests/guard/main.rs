@@ -99,7 +99,11 @@ fn a_request_to_revert_goes_back_at_once() {
         assert_eq!(place.rules(), OLD);
         // The quick way back was refused, so the whole one was gone.
         assert!(place.log().contains("load rollback"), "{}", place.log());
-        // Another trial can begin.
+        // Another trial can begin, but not with this plan: the rules have other handles now.
+        guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "u", &place.launcher).unwrap();
+        let Outcome::Reverted { reason, .. } = outcome(place) else { panic!("{}", place.log()) };
+        assert!(matches!(reason, Reason::Stale { .. }), "{reason:?}");
+        let plan = place.plan();
         guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "v", &place.launcher).unwrap();
         applied(place);
         guard::ask(&place.home, &Wish::Revert, asker()).unwrap();

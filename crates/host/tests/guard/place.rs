@@ -1,10 +1,14 @@
 //! A network namespace with some rules, and a state folder.
 
-use firewarden_change::plan::{Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Plan, Script, Switch};
+use firewarden_change::delta::{self, Listing, TableName};
+use firewarden_change::plan::{
+    self, Evidence, FORMAT_VERSION, Inverse, Loader, Parent, Plan, Script, Switch,
+};
 use firewarden_host::guard::{Home, Launcher};
 use firewarden_host::state::{State, canonical_nft};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::Command;
 
@@ -97,8 +101,8 @@ impl Place {
                     .into_owned(),
                 generation: now.generation,
                 ruleset: now.digest(),
-                tables: Vec::new(),
-                handles: String::new(),
+                tables: vec!["ip t".to_owned()],
+                handles: handles(&now.nft),
             },
             result: result.digest(),
             forward: script("insert rule ip t c ip saddr 2.2.2.2 drop\n"),
@@ -116,4 +120,11 @@ impl Place {
             evidence: Evidence::default(),
         }
     }
+}
+
+/// What the plan's scripts rest on.
+fn handles(listing: &str) -> String {
+    let tables = [TableName { family: "ip".to_owned(), name: "t".to_owned() }].into();
+    let listing = Listing::read(listing).expect("what nft prints is understood");
+    plan::hex(&Sha256::digest(delta::handles(&listing, &tables).as_bytes()))
 }
