@@ -10,6 +10,8 @@ pub mod change;
 pub mod journal;
 #[cfg(feature = "apply")]
 pub mod state;
+#[cfg(feature = "apply")]
+pub mod trial;
 
 use crate::output::{AnswerFormat, Color, Format};
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -43,6 +43,15 @@ pub fn namespace_file(named: &str) -> PathBuf {
     }
 }
 
+/// Moves the calling thread, and whatever it starts from now on, into a network namespace: its name as `ip netns` keeps it,
+/// its path, or the number of a process in it.
+///
+/// # Errors
+/// The system's, where the namespace isn't there or can't be entered.
+pub fn enter(named: &str) -> io::Result<()> {
+    setns(File::open(namespace_file(named))?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+}
+
 /// Does something on a thread of its own, in another network namespace where one is given.
 ///
 /// # Errors

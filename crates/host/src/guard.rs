@@ -32,4 +32,5 @@ pub use client::{
 pub use clock::{boot_id, since_boot};
 pub use folder::{Home, HomeError, Job, Terms, trial_name};
 pub use process::serve;
+pub use reading::namespace;
 pub use recover::{Manifest, RecoverError, Recovered, confirmed, recover};

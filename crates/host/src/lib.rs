@@ -6,7 +6,6 @@
 //! namespaces of its own, this is the only crate that talks to Linux; [`parse`] is pure, and so is [`anonymize()`] but for
 //! its key.
 
-#[cfg(feature = "apply")]
 pub mod actor;
 mod anonymize;
 mod capture;
@@ -37,7 +36,7 @@ pub mod trust;
 
 pub use anonymize::anonymize;
 pub use capture::{CaptureError, CaptureOptions, capture, host_name};
-pub use generation::within;
+pub use generation::{enter, generation, within};
 pub use iptables::LEGACY;
 pub use program::ProgramError;
 pub use snapshot::{Manifest, Snapshot};

@@ -13,6 +13,7 @@ pub mod intent;
 mod located;
 mod managers;
 pub mod matrix;
+pub mod probes;
 pub mod relational;
 pub mod stack;
 mod suggest;

@@ -2,11 +2,21 @@
 
 use super::change::Change;
 use super::journal::Journal;
+use super::trial::{ApplyPlan, Confirm, Guard, GuardProcess, Recover, Restore, Revert, Status};
 use clap::Subcommand;
 
 /// Commands that change what a host runs, or prepare and record that.
 #[derive(Debug, Subcommand)]
 pub enum Apply {
     Change(Change),
+    Apply(ApplyPlan),
+    Confirm(Confirm),
+    Revert(Revert),
+    Status(Status),
+    Guard(Guard),
+    Recover(Recover),
+    Restore(Restore),
+    #[command(hide = true)]
+    GuardProcess(GuardProcess),
     Journal(Journal),
 }

@@ -28,6 +28,7 @@ use firewarden_verify::diff::{
 };
 use firewarden_verify::stack::{DeclaredIntent, StackFile};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Something differs.
@@ -41,12 +42,10 @@ pub struct Answer {
     pub before: String,
     pub after: String,
     pub hosts: Vec<HostAnswer>,
-    /// Intents whose verdict changes; empty where there is no stack file.
+    /// The intents that were asked of both sides; none where there is no stack file, or nothing differs.
     pub intents: Vec<IntentChange>,
     /// Intents that only the stack file before declares, so that nothing holds the version after to them.
     pub withdrawn: Vec<String>,
-    /// How many intents were asked on both sides.
-    pub intents_asked: usize,
 }
 
 /// What differs on one host.
@@ -73,7 +72,7 @@ impl HostAnswer {
     }
 }
 
-/// An intent whose verdict changes.
+/// An intent before and after.
 pub struct IntentChange {
     pub intent: String,
     pub owner: Option<String>,
@@ -130,10 +129,10 @@ pub fn compare(
     if !options.running {
         load::ahead::parse([&versions.before, &versions.after], &mut files);
     }
-    let before = hosts::load_from(&versions.before, options.host.as_deref(), &mut files, &mut atoms)?;
+    let before = side(&versions.before, options, versions, &mut files, &mut atoms)?;
     let after = match options.running {
         true => hosts::on_top(&before, &options.paths, &mut files, &mut atoms)?,
-        false => hosts::load_from(&versions.after, options.host.as_deref(), &mut files, &mut atoms)?,
+        false => side(&versions.after, options, versions, &mut files, &mut atoms)?,
     };
     if load::has_errors(&files.diagnostics) {
         return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources });
@@ -150,7 +149,29 @@ pub fn compare(
     }
 }
 
+/// Reads one version.
+fn side(
+    paths: &[PathBuf],
+    options: &Diff,
+    versions: &Versions,
+    files: &mut Files,
+    atoms: &mut AtomTable,
+) -> Result<hosts::Hosts, Stopped> {
+    #[cfg(feature = "apply")]
+    if let (Some((stack, host)), [folder]) = (&versions.live, paths) {
+        return hosts::with_live(hosts::Live { stack: stack.as_deref(), host, folder }, files, atoms);
+    }
+    #[cfg(not(feature = "apply"))]
+    let _ = versions;
+    hosts::load_from(paths, options.host.as_deref(), files, atoms)
+}
+
 impl Answer {
+    /// Intents whose verdict changes.
+    pub fn changed_intents(&self) -> impl Iterator<Item = &IntentChange> {
+        self.intents.iter().filter(|intent| intent.before != intent.after)
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         let differs = |host: &HostAnswer| !host.changes.is_empty() || host.only.is_some();
@@ -195,7 +216,6 @@ impl Sides {
             hosts: Vec::new(),
             intents: Vec::new(),
             withdrawn: self.withdrawn(),
-            intents_asked: 0,
         };
         let all: BTreeSet<String> =
             self.before.hosts.iter().chain(self.after.hosts.iter()).map(|host| host.name.clone()).collect();
@@ -219,7 +239,6 @@ impl Sides {
         if answer.hosts.iter().any(|host| !host.changes.is_empty() || host.only.is_some())
             && !intents.is_empty()
         {
-            answer.intents_asked = intents.len();
             answer.intents = self.intent_changes(&intents)?;
         }
         Ok(answer)
@@ -307,8 +326,8 @@ impl Sides {
             verdicts.push(checked.results);
         }
         let [before, after] = verdicts.as_slice() else { return Ok(Vec::new()) };
-        let changed = before.iter().zip(after).filter(|(before, after)| before.verdict != after.verdict);
-        Ok(changed
+        let asked = before.iter().zip(after);
+        Ok(asked
             .map(|(before, after)| IntentChange {
                 intent: after.intent.clone(),
                 owner: after.owner.clone(),

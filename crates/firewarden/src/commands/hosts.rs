@@ -12,6 +12,8 @@ use firewarden_verify::Located;
 use firewarden_verify::stack::{self, StackFile, read_stack};
 use std::mem::ManuallyDrop;
 use std::net::IpAddr;
+#[cfg(feature = "apply")]
+use std::path::Path;
 use std::path::PathBuf;
 
 /// What people call a host that they gave no name.
@@ -69,7 +71,7 @@ pub fn load_from(
             let host = Host { name: name.to_owned(), ruleset, forwards: true, ..Host::default() };
             Ok(Hosts { stack: None, hosts: ManuallyDrop::new(vec![host]), inputs: vec![rulesets] })
         }
-        Subject::Stack(file) => Ok(of_stack(file, files, atoms)),
+        Subject::Stack(file) => Ok(of_stack(file, None, files, atoms)),
         Subject::Snapshots(folders) => of_snapshots(&folders, files, atoms),
     }
 }
@@ -100,12 +102,67 @@ pub fn on_top(
     Ok(Hosts { stack: live.stack.clone(), hosts: ManuallyDrop::new(vec![after]), inputs: vec![inputs] })
 }
 
-fn of_stack(file: FileId, files: &mut Files, atoms: &mut AtomTable) -> Hosts {
+/// A captured host in place of what is declared of its rules.
+#[cfg(feature = "apply")]
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'l> {
+    /// The stack file, or its folder; `None` for the host alone.
+    pub stack: Option<&'l Path>,
+    /// Its name there.
+    pub host: &'l str,
+    /// The snapshot's folder.
+    pub folder: &'l Path,
+}
+
+/// The hosts of a stack, one of them as it was captured.
+#[cfg(feature = "apply")]
+pub fn with_live(live: Live<'_>, files: &mut Files, atoms: &mut AtomTable) -> Result<Hosts, Stopped> {
+    let Some(stack) = live.stack else { return of_snapshots(&[live.folder.to_path_buf()], files, atoms) };
+    let file = stack_file(stack, files)?;
+    let hosts = of_stack(file, Some((live.host, live.folder)), files, atoms);
+    let known: Vec<&str> = hosts.hosts.iter().map(|host| host.name.as_str()).collect();
+    match known.contains(&live.host) {
+        true => Ok(hosts),
+        false => Err(unknown(live.host, &known).into()),
+    }
+}
+
+#[cfg(feature = "apply")]
+fn stack_file(path: &Path, files: &mut Files) -> Result<FileId, Diagnostic> {
+    match load::subject(&[path.to_path_buf()], files)? {
+        Subject::Stack(file) => Ok(file),
+        _ => Err(Diagnostic::error("no-stack-file", format!("`{}` is no stack file", path.display()))
+            .help("name a firewarden.yaml, or the folder that has one")),
+    }
+}
+
+/// What a stack file declares, without the rulesets that it names.
+///
+/// # Errors
+/// It can't be read, or something is wrong with it.
+#[cfg(feature = "apply")]
+pub fn declared_stack(path: &Path, files: &mut Files) -> Result<StackFile, Stopped> {
+    let file = stack_file(path, files)?;
+    let (stack, found) = read_stack(file, files.text(file));
+    if load::has_errors(&found) {
+        return Err(Stopped { diagnostics: found, sources: std::mem::take(&mut files.sources) });
+    }
+    Ok(stack)
+}
+
+fn of_stack(file: FileId, live: Option<(&str, &Path)>, files: &mut Files, atoms: &mut AtomTable) -> Hosts {
     let (mut stack, found) = read_stack(file, files.text(file));
     files.diagnostics.extend(found);
     let (mut hosts, mut inputs) = (Vec::new(), Vec::new());
     for declared in &mut stack.hosts {
-        let captured = snapshot_of(declared, file, files);
+        let is_live = live.filter(|(name, _)| *name == declared.name.value);
+        let captured = match is_live {
+            Some((_, folder)) => {
+                declared.rules.clear();
+                snapshot::read(folder, files).map_err(|problem| files.diagnostics.push(problem)).ok()
+            }
+            None => snapshot_of(declared, file, files),
+        };
         let mut rulesets = rulesets_of(declared, file, files);
         if let Some(captured) = captured.as_ref().filter(|_| declared.rules.is_empty()) {
             rulesets.clone_from(&captured.rulesets);

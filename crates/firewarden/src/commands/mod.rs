@@ -14,10 +14,14 @@ mod hosts;
 mod init;
 #[cfg(feature = "apply")]
 mod journal;
+#[cfg(feature = "apply")]
+mod meaning;
 mod paths;
 #[cfg(feature = "apply")]
 mod state_folder;
 mod trace;
+#[cfg(feature = "apply")]
+mod trial;
 
 #[cfg(feature = "apply")]
 use crate::cli::apply::Apply;
@@ -33,6 +37,14 @@ const INPUT_ERROR: u8 = 2;
 pub struct Stopped {
     diagnostics: Vec<Diagnostic>,
     sources: SourceMap,
+}
+
+#[cfg(feature = "apply")]
+impl Stopped {
+    /// Tells it, where something else goes on.
+    fn tell(&self, color: output::Color) {
+        output::complain(&self.diagnostics, &self.sources, color);
+    }
 }
 
 impl From<Diagnostic> for Stopped {
@@ -58,6 +70,22 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
         #[cfg(feature = "apply")]
         Command::Apply(Apply::Change(options)) => change::run(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Apply(options)) => trial::apply(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Confirm(options)) => trial::confirm(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Revert(options)) => trial::revert(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Status(options)) => trial::status(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Guard(options)) => trial::guard_command(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Recover(options)) => trial::recover(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Restore(options)) => trial::restore(options, cli.color),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::GuardProcess(options)) => Ok(trial::guard_process(options)),
         #[cfg(feature = "apply")]
         Command::Apply(Apply::Journal(options)) => journal::run(options, cli.color),
         #[cfg(not(feature = "apply"))]

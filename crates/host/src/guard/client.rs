@@ -226,6 +226,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
             room += before.map_or(0, |state| state.nft.len() + state.iptables.len() + state.ip6tables.len());
             let terms = Terms {
                 id: id.to_owned(),
+                session: crate::actor::Actor::current().connection,
                 window_milliseconds: u64::from(plan.window_seconds) * 1000,
                 before: plan.parent.ruleset.clone(),
                 parts: before.map(State::parts),
@@ -247,6 +248,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
             room += before.nft.len() + before.iptables.len() + before.ip6tables.len();
             let terms = Terms {
                 id: id.to_owned(),
+                session: crate::actor::Actor::current().connection,
                 window_milliseconds: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
                 before: before.digest(),
                 parts: Some(before.parts()),

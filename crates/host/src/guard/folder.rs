@@ -98,6 +98,8 @@ fn usual() -> Option<PathBuf> {
 pub struct Terms {
     /// What names it.
     pub id: String,
+    /// The ssh connection of whoever began it, where there is one: older than the new rules.
+    pub session: Option<String>,
     /// How long the new rules may last unconfirmed, in milliseconds.
     pub window_milliseconds: u64,
     /// SHA-256 of the canonical text of the rules from before.

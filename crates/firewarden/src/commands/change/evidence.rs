@@ -210,7 +210,7 @@ fn owners(comparison: &Comparison) -> Vec<Owner> {
             add(declared.owner.as_deref(), text);
         }
     }
-    for change in &answer.intents {
+    for change in answer.changed_intents() {
         add(change.owner.as_deref(), change.intent.clone());
     }
     found

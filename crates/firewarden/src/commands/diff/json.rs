@@ -166,8 +166,7 @@ pub fn render(answer: &Answer, atoms: &AtomTable, sources: &SourceMap) -> String
             .all(|host| host.changes.is_empty() && host.is_complete() && host.only.is_none()),
         hosts: answer.hosts.iter().map(|host| host_of(host, atoms, sources)).collect(),
         intents: answer
-            .intents
-            .iter()
+            .changed_intents()
             .map(|change| WireIntent {
                 intent: change.intent.clone(),
                 owner: change.owner.clone(),

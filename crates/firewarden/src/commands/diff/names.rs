@@ -121,9 +121,9 @@ fn is_of(connection: &Connection, (address, port): (IpAddr, u16)) -> bool {
     connection.nfproto == nfproto && connection.protocol == 6 && connection.source == (value, port)
 }
 
-/// Where the operator sits, from `SSH_CONNECTION` (sshd(8)): address and port of the client.
+/// Where the operator sits: address and port of the ssh client whose session this is.
 pub fn session() -> Option<(IpAddr, u16)> {
-    let text = std::env::var("SSH_CONNECTION").ok()?;
+    let text = firewarden_host::actor::Actor::current().connection?;
     let mut words = text.split(' ');
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

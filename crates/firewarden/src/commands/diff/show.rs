@@ -164,7 +164,7 @@ impl Human<'_> {
 
     /// What people declared comes first.
     fn intents(&mut self, answer: &Answer) {
-        for change in &answer.intents {
+        for change in answer.changed_intents() {
             let color = if change.after == Verdict::Fail { AnsiColor::Red } else { AnsiColor::Green };
             let word = self.painted(color, verdict_change(change));
             let owner = change.owner.as_ref().map(|owner| format!(" (owner {owner})")).unwrap_or_default();
@@ -183,14 +183,14 @@ impl Human<'_> {
             let word = self.painted(AnsiColor::Yellow, "no longer declared");
             let _ = writeln!(self.out, "{word} `{}`", one_line(text));
         }
-        if answer.intents_asked > 0 && answer.intents.is_empty() {
+        if !answer.intents.is_empty() && answer.changed_intents().next().is_none() {
             let _ = writeln!(
                 self.out,
                 "{} asked before and after: every verdict is the same",
-                count(answer.intents_asked, "intent")
+                count(answer.intents.len(), "intent")
             );
         }
-        if answer.intents_asked > 0 || !answer.withdrawn.is_empty() {
+        if !answer.intents.is_empty() || !answer.withdrawn.is_empty() {
             self.out.push('\n');
         }
     }
@@ -274,7 +274,7 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
         code(&answer.before),
         code(&answer.after)
     );
-    for change in &answer.intents {
+    for change in answer.changed_intents() {
         let owner =
             change.owner.as_ref().map(|owner| format!(" (owner {})", cell(owner))).unwrap_or_default();
         let _ = writeln!(
@@ -290,14 +290,14 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
     for text in &answer.withdrawn {
         let _ = writeln!(out, "- **no longer declared** {}", code(text));
     }
-    if answer.intents_asked > 0 && answer.intents.is_empty() {
+    if !answer.intents.is_empty() && answer.changed_intents().next().is_none() {
         let _ = writeln!(
             out,
             "{} asked before and after: every verdict is the same.",
-            count(answer.intents_asked, "intent")
+            count(answer.intents.len(), "intent")
         );
     }
-    if answer.intents_asked > 0 || !answer.withdrawn.is_empty() {
+    if !answer.intents.is_empty() || !answer.withdrawn.is_empty() {
         out.push('\n');
     }
     for host in &answer.hosts {

@@ -14,8 +14,31 @@ pub struct Versions {
     pub names: (String, String),
     /// The folder that stands for a revision, and what its files are called.
     pub renamed: Option<(PathBuf, String)>,
+    /// The stack file in which the two versions are one host's, with that host's name; `before` and `after` are snapshots
+    /// then.
+    #[cfg(feature = "apply")]
+    pub live: Option<(Option<PathBuf>, String)>,
     /// Goes away with this.
     _folder: Option<TempDir>,
+}
+
+#[cfg(feature = "apply")]
+impl Versions {
+    /// Two snapshots of one host, in a stack file where one is given.
+    pub fn live(
+        (before, after): (PathBuf, PathBuf),
+        names: (String, String),
+        subject: (Option<PathBuf>, String),
+    ) -> Versions {
+        Versions {
+            before: vec![before],
+            after: vec![after],
+            names,
+            renamed: None,
+            live: Some(subject),
+            _folder: None,
+        }
+    }
 }
 
 /// Finds out what is compared.
@@ -30,6 +53,8 @@ pub fn find(options: &Diff) -> Result<Versions, Diagnostic> {
             before: vec![before.clone()],
             after: vec![after.clone()],
             renamed: None,
+            #[cfg(feature = "apply")]
+            live: None,
             _folder: None,
         }),
         (Some(revision), false, [path]) => revision_of(revision, path),
@@ -89,6 +114,8 @@ fn revision_of(revision: &str, path: &Path) -> Result<Versions, Diagnostic> {
         before: vec![before],
         after: vec![path.to_path_buf()],
         renamed: Some((unpacked.path().to_path_buf(), format!("{revision}:"))),
+        #[cfg(feature = "apply")]
+        live: None,
         _folder: Some(unpacked),
     })
 }
@@ -152,6 +179,8 @@ fn running(path: &Path) -> Result<Versions, Diagnostic> {
         before: vec![written.clone()],
         after: vec![path.to_path_buf()],
         renamed: Some((written, "live ".to_owned())),
+        #[cfg(feature = "apply")]
+        live: None,
         _folder: Some(folder),
     })
 }

@@ -1,0 +1,132 @@
+//! `firewarden confirm`, `revert` and `status`: what people ask of a trial that is on.
+
+use super::events::Teller;
+use super::{
+    ANSWER, NOT_CHANGED, OPEN, asker, conclude, failed, home, launcher, outcome, record, wait_for_end,
+};
+use crate::cli::trial::{Confirm, EventFormat, Revert, Status as StatusOptions};
+use crate::commands::Stopped;
+use crate::output::{self, Color};
+use firewarden_change::trial::{Outcome, Phase};
+use firewarden_diagnostic::Diagnostic;
+use firewarden_host::actor::Actor;
+use firewarden_host::guard::{self, Home, Status, Wish};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Runs `confirm`.
+pub fn confirm(options: &Confirm, color: Color) -> Result<ExitCode, Stopped> {
+    let home = home(&options.state)?;
+    let status = open_trial(&home)?;
+    let own = Actor::current().connection;
+    if !options.this_session
+        && let Some(own) = &own
+        && status.terms.session.as_ref() == Some(own)
+    {
+        let message = "this session is older than the new rules, so it does not prove that a new one gets in";
+        return Err(Diagnostic::error("old-session", message)
+            .help("confirm over a connection that you open now, or insist with `--this-session`")
+            .into());
+    }
+    let wish = Wish::Confirm { ruleset: None };
+    guard::ask(&home, &wish, asker("")).map_err(|error| failed(&error))?;
+    // A refusal is a note in a record that isn't over.
+    let answered = guard::wait_for(&home, ANSWER, |record| record.phase.is_done() || record.note.is_some());
+    let answered = answered.map_err(|error| failed(&error))?;
+    let teller = Teller::new(EventFormat::Human, color);
+    match answered {
+        Some(record) if !record.phase.is_done() => {
+            let why = record.note.unwrap_or_else(|| "the guard does not answer".to_owned());
+            Err(Diagnostic::error("not-confirmed", format!("not confirmed: {why}"))
+                .help("see `firewarden status`; the old rules return at the deadline")
+                .into())
+        }
+        Some(record) => {
+            let Phase::Done(outcome) = record.phase else { return Ok(ExitCode::from(NOT_CHANGED)) };
+            Ok(conclude(&home, &teller, Some(&outcome)))
+        }
+        None => Ok(conclude(&home, &teller, None)),
+    }
+}
+
+/// Runs `revert`.
+pub fn revert(options: &Revert, color: Color) -> Result<ExitCode, Stopped> {
+    let home = home(&options.state)?;
+    let status = open_trial(&home)?;
+    let wish = if options.abandon { Wish::Abandon } else { Wish::Revert };
+    guard::ask(&home, &wish, asker(&options.because)).map_err(|error| failed(&error))?;
+    let outcome = wait_for_end(&home, &status)?;
+    conclude(&home, &Teller::new(EventFormat::Human, color), outcome.as_ref());
+    // What was asked for came about.
+    Ok(match (outcome, options.abandon) {
+        (Some(Outcome::Reverted { .. }), _) | (Some(Outcome::Abandoned { .. }), true) => ExitCode::SUCCESS,
+        _ => ExitCode::from(NOT_CHANGED),
+    })
+}
+
+/// Runs `status`.
+pub fn status(options: &StatusOptions, color: Color) -> Result<ExitCode, Stopped> {
+    let home = home(&options.state)?;
+    let mut problems = record::ingest(&home);
+    let Some(status) = guard::status(&home).map_err(|error| failed(&error))? else {
+        let text = match options.format {
+            EventFormat::Human => "nothing is on trial, and nothing ever was\n".to_owned(),
+            EventFormat::Json => format!("{}\n", json!({ "version": 1, "trial": null })),
+        };
+        output::print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let phase = status.record.as_ref().map(|record| &record.phase);
+    // All its guards may be dead, as after a reboot: then somebody has to go on.
+    if !status.guarded && !status.is_done() {
+        problems.push("no guard lives: another one is started, which goes on".to_owned());
+        guard::take_over(&home, &launcher()?).map_err(|error| failed(&error))?;
+    }
+    let words = phase.map_or("the guard has not said anything yet".to_owned(), outcome::phase);
+    let text = match options.format {
+        EventFormat::Json => {
+            let trial = json!({
+                "id": status.terms.id, "about": record::about(&status), "guarded": status.guarded,
+                "left_seconds": status.left.as_secs_f64(), "record": status.record, "text": words, "problems": problems,
+            });
+            format!("{}\n", json!({ "version": 1, "trial": trial }))
+        }
+        EventFormat::Human => {
+            let left = match status.is_done() {
+                true => String::new(),
+                false => format!("\nthe old rules return in {} s unless confirmed", status.left.as_secs()),
+            };
+            let problems: String = problems.iter().map(|problem| format!("\n{problem}")).collect();
+            format!("trial {}, {}: {words}{left}{problems}\n", status.terms.id, record::about(&status))
+        }
+    };
+    output::print(&text)?;
+    let _ = color;
+    Ok(match phase {
+        Some(Phase::Done(Outcome::Abandoned { .. }) | Phase::Stuck { .. }) => ExitCode::from(NOT_CHANGED),
+        Some(Phase::Done(_)) => ExitCode::SUCCESS,
+        _ if !status.guarded => ExitCode::from(NOT_CHANGED),
+        _ => ExitCode::from(OPEN),
+    })
+}
+
+/// The trial that is on.
+fn open_trial(home: &Home) -> Result<Status, Diagnostic> {
+    let status = guard::status(home).map_err(|error| failed(&error))?;
+    match status {
+        Some(status) if !status.is_done() => {
+            if !status.guarded {
+                guard::take_over(home, &launcher()?).map_err(|error| failed(&error))?;
+            }
+            Ok(status)
+        }
+        Some(status) => {
+            let ended = status.record.map(|record| outcome::phase(&record.phase)).unwrap_or_default();
+            Err(Diagnostic::error("no-trial", "no change is on trial")
+                .because(format!("the last one is over: {ended}")))
+        }
+        None => {
+            Err(Diagnostic::error("no-trial", "no change is on trial").help("`firewarden apply` begins one"))
+        }
+    }
+}

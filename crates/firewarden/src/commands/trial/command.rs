@@ -1,0 +1,210 @@
+//! `firewarden guard -- COMMAND`: the protection of a trial around anything that changes rules.
+
+use super::events::Teller;
+use super::probes::Probes;
+use super::{
+    asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
+};
+use crate::cli::trial::Guard;
+use crate::commands::Stopped;
+use crate::commands::meaning::Subject;
+use crate::output::{self, Color};
+use firewarden_change::plan::Evidence;
+use firewarden_change::trial::{Outcome, Phase};
+use firewarden_diagnostic::{Diagnostic, SourceMap};
+use firewarden_host::guard::{self, Change, Home, Status, Wish, trial_name};
+use firewarden_host::state::State;
+use firewarden_store::Kind;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How often the command and the guard are looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long a command that was told to end may take to do so.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Runs the command.
+pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
+    enter(&options.place)?;
+    let home = home(&options.place.state)?;
+    let teller = Teller::new(options.format, color);
+    for problem in record::ingest(&home) {
+        teller.trouble(&problem);
+    }
+    let before = read_state()?;
+    let subject = Subject::of(options.stack.as_deref(), options.host.as_deref())?;
+    let patience = Duration::from_secs(u64::from(options.probing.probe_timeout));
+    let probes = Probes::before(subject.probes(), patience)?;
+    let id = trial_name(&now(), u64::from(std::process::id()));
+    let words = options.command.join(" ");
+    let details = json!({ "command": options.command, "before": before.digest(), "accepted_findings": options.accept_findings });
+    record::add(
+        &home,
+        "guard",
+        Kind::Planned,
+        &id,
+        &format!("guarding `{words}` for {} s", options.window),
+        details,
+    )?;
+    let window = Duration::from_secs(u64::from(options.window));
+    let change = Change::Command { words: &options.command, window, before: &before };
+    let status = guard::start(&home, change, &id, &launcher()?).map_err(|error| failed(&error))?;
+    teller.armed(&id, window);
+    let outcome = Guarded { options, home: &home, teller: &teller, status: &status, color }
+        .attend(&before, &subject, &probes)?;
+    match outcome {
+        End::Trial(outcome) => Ok(conclude(&home, &teller, outcome.as_ref())),
+        End::NothingChanged(outcome) => {
+            conclude(&home, &teller, outcome.as_ref());
+            teller.note("the command changed no rule");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// How it ended.
+enum End {
+    Trial(Option<Outcome>),
+    NothingChanged(Option<Outcome>),
+}
+
+struct Guarded<'g> {
+    options: &'g Guard,
+    home: &'g Home,
+    teller: &'g Teller,
+    status: &'g Status,
+    color: Color,
+}
+
+impl Guarded<'_> {
+    /// From the armed guard to the end of the trial.
+    fn attend(&self, before: &State, subject: &Subject, probes: &Probes<'_>) -> Result<End, Diagnostic> {
+        let Some(status) = self.run_command()? else { return Ok(End::Trial(self.end()?)) };
+        let words = self.options.command.join(" ");
+        self.teller.ran(&words, &status.to_string(), status.success());
+        revert_on_interrupt(self.home);
+        if !status.success() {
+            return self.revert(&format!("the command ended with {status}")).map(End::Trial);
+        }
+        let after = match read_state() {
+            Ok(after) => after,
+            Err(problem) => return self.revert(&problem.message).map(End::Trial),
+        };
+        let digest = after.digest();
+        if digest == before.digest() {
+            return self.revert("the command changed no rule").map(End::NothingChanged);
+        }
+        let evidence = match subject.evidence(before, &after, self.color) {
+            Ok(evidence) => evidence,
+            Err(stopped) => {
+                stopped.tell(self.color);
+                return self.revert("the new rules cannot be judged").map(End::Trial);
+            }
+        };
+        self.tell(&evidence);
+        let found = findings(&evidence);
+        if !found.is_empty() {
+            output::complain(&found, &SourceMap::default(), self.color);
+            if self.options.accept_findings.is_none() {
+                let first = found.first().map(|problem| problem.message.clone()).unwrap_or_default();
+                return self.revert(&first).map(End::Trial);
+            }
+        }
+        let broken = probes.after(self.teller)?;
+        if let Some(first) = broken.first() {
+            return self.revert(&format!("a probe fails: {first}")).map(End::Trial);
+        }
+        let proved = probes.any_counts() || evidence.intents.iter().any(|intent| intent.after == "pass");
+        if self.options.auto_confirm && proved {
+            let wish = Wish::Confirm { ruleset: Some(digest) };
+            guard::ask(self.home, &wish, asker("proved, and every probe holds"))
+                .map_err(|error| failed(&error))?;
+        } else {
+            if self.options.auto_confirm {
+                self.teller.note("nothing was proved or probed, so nothing confirms it by itself: declare intents with `--stack`");
+            }
+            let left = guard::status(self.home).map_err(|error| failed(&error))?;
+            self.teller.waiting(left.map_or(Duration::ZERO, |status| status.left));
+        }
+        Ok(End::Trial(self.end()?))
+    }
+
+    /// Runs the command to its end; `None` where the trial was over before that, and the command was told to end.
+    fn run_command(&self) -> Result<Option<ExitStatus>, Diagnostic> {
+        let Some((program, arguments)) = self.options.command.split_first() else { return Ok(None) };
+        let mut child = match Command::new(program).args(arguments).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let why = format!("`{program}` cannot be run: {error}");
+                self.revert(&why)?;
+                return Err(Diagnostic::error("not-run", why)
+                    .help("nothing was changed; check the command after `--`"));
+            }
+        };
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Ok(Some(status)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.revert(&format!("the command cannot be waited for: {error}"))?;
+                    return Ok(None);
+                }
+            }
+            let over = guard::status(self.home).map_err(|error| failed(&error))?.is_none_or(|status| {
+                status
+                    .record
+                    .is_some_and(|record| !matches!(record.phase, Phase::Armed | Phase::Applied { .. }))
+            });
+            if over {
+                self.teller.trouble("the time is over while the command still runs: it is told to end");
+                stop(&mut child);
+                return Ok(None);
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// What the new rules mean.
+    fn tell(&self, evidence: &Evidence) {
+        for line in evidence.changes.iter().chain(&evidence.notes) {
+            self.teller.note(line);
+        }
+        for connection in &evidence.cut {
+            self.teller.note(&format!("cut: {connection}"));
+        }
+    }
+
+    fn revert(&self, why: &str) -> Result<Option<Outcome>, Diagnostic> {
+        guard::ask(self.home, &Wish::Revert, asker(why)).map_err(|error| failed(&error))?;
+        self.end()
+    }
+
+    fn end(&self) -> Result<Option<Outcome>, Diagnostic> {
+        wait_for_end(self.home, self.status)
+    }
+}
+
+/// Ends a command that would go on changing rules that are being brought back.
+fn stop(child: &mut Child) {
+    let until = Instant::now() + ENDING;
+    if let Ok(number) = i32::try_from(child.id()) {
+        // It may have ended meanwhile, which is as good.
+        let _ = kill(Pid::from_raw(number), Signal::SIGTERM);
+    }
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > until {
+            let _ = child.kill();
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+fn read_state() -> Result<State, Diagnostic> {
+    State::read().map_err(|error| {
+        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
+            .help("run it as root, with the programs that list the rules installed")
+    })
+}
