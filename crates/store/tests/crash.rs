@@ -88,25 +88,44 @@ fn kills() -> u64 {
 fn killed_at_any_moment() {
     let folder = folder();
     let mut seed = 0x9e37_79b9_7f4a_7c15;
-    let (mut known, mut early) = (0, 0);
+    let (mut known, mut early, mut added) = (0, 0, 0);
     for round in 0..kills() {
         // From time to time from the beginning, so that the making of journal and key is cut short, too.
-        let state = folder.path().join(format!("state-{}", round / 20));
-        if round % 20 == 0 {
+        let state = folder.path().join(format!("state-{}", round / 8));
+        if round % 8 == 0 {
             known = 0;
         }
-        let (mut child, output) = start(&mut writer_command(), &state);
-        std::thread::sleep(Duration::from_micros(noise(&mut seed) % 40_000));
+        let (mut child, mut output) = start(&mut writer_command(), &state);
+        let mut first = String::new();
+        if round % 4 == 0 {
+            std::thread::sleep(Duration::from_micros(noise(&mut seed) % 60_000));
+        } else {
+            // At work, however slow this machine is today.
+            while !first.contains("added ") {
+                first.clear();
+                assert_ne!(
+                    output.read_line(&mut first).unwrap(),
+                    0,
+                    "the writer of round {round} ended by itself"
+                );
+            }
+            std::thread::sleep(Duration::from_micros(noise(&mut seed) % 15_000));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        known = known.max(acknowledged(output));
-        early += u64::from(known == 0);
+        let told = acknowledged(first.as_bytes()).max(acknowledged(output));
+        early += u64::from(told == 0);
+        known = known.max(told);
         let there = sound(&state);
         assert!(there >= known, "round {round}: {known} entries were acknowledged, {there} are there");
+        added += there.saturating_sub(known);
         known = there;
     }
-    println!("{} kills, {early} before the first entry", kills());
-    assert!(early < kills(), "no writer got as far as an entry");
+    println!(
+        "{} kills, {early} before the first entry, {added} entries more than were acknowledged",
+        kills()
+    );
+    assert!(early <= kills() / 4 + 1);
 }
 
 #[test]
