@@ -10,7 +10,7 @@ use crate::commands::Stopped;
 use crate::commands::meaning::Subject;
 use crate::output::{self, Color};
 use firewarden_change::plan::Evidence;
-use firewarden_change::trial::{Outcome, Phase};
+use firewarden_change::trial::{Outcome, Phase, Record};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
 use firewarden_host::guard::{self, Change, Home, Status, Wish, trial_name};
 use firewarden_host::state::State;
@@ -52,6 +52,12 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
     let window = Duration::from_secs(u64::from(options.window));
     let change = Change::Command { words: &options.command, window, before: &before };
     let status = guard::start(&home, change, &id, &launcher()?).map_err(|error| failed(&error))?;
+    // The guard looks first whether the rules are still those to go back to; the command must not get in its way.
+    let ready = guard::wait_for(&home, window, |record| record.phase != Phase::Armed);
+    if !matches!(ready.map_err(|error| failed(&error))?, Some(Record { phase: Phase::Applied { .. }, .. })) {
+        let outcome = wait_for_end(&home, &status)?;
+        return Ok(conclude(&home, &teller, outcome.as_ref()));
+    }
     teller.armed(&id, window);
     let outcome = Guarded { options, home: &home, teller: &teller, status: &status, color }
         .attend(&before, &subject, &probes)?;
