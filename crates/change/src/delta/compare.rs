@@ -92,7 +92,7 @@ impl<'t, 'a> Difference<'t, 'a> {
     }
 
     /// Makes the first hunk of each chain reach to its end, so that every rule comes at the end.
-    pub fn to_the_end(&mut self) {
+    pub fn skip_to_end(&mut self) {
         for (name, hunks) in &mut self.hunks {
             let length = |table: &Table<'a>| table.chain(name).map_or(0, |chain| chain.rules.len());
             hunks.truncate(1);

@@ -103,7 +103,7 @@ pub fn delta(
     let new = after.tables.iter().filter(touched).filter(|table| before.table(&table.name).is_none());
     let new: Vec<_> = new.collect();
     if manner == Manner::Ends {
-        pairs.iter_mut().for_each(Difference::to_the_end);
+        pairs.iter_mut().for_each(Difference::skip_to_end);
     }
     let mut delta = Delta { notes, ..Delta::default() };
     let (mut forward, mut back, mut inverse) = (Vec::new(), Vec::new(), Vec::new());
