@@ -119,7 +119,10 @@ impl State {
         }
         for (program, save) in self.saves() {
             for (name, text) in save_tables(save) {
-                add(format!("{program} {name}"), &canonical_iptables(&text));
+                let canonical = canonical_iptables(&text);
+                if !canonical.is_empty() {
+                    add(format!("{program} {name}"), &canonical);
+                }
             }
         }
         let sets = canonical_ipset(&self.ipset);

@@ -49,6 +49,33 @@ mutants! {
         "if " ["new != old" => "true"] " {";
     "crates/ruleset/src/interpreter/walk.rs" "neighbour discovery is tracked":
         "&& " ["matches!(self.now.get(Field::ICMP_TYPE), 130..=136 | 143 | 151 | 152)" => "false"] "\n";
+    // Changes on trial.
+    "crates/change/src/trial.rs" "nothing comes back at the deadline":
+        "fn waited(&mut self, now: u64, event: Event) -> Effect {\n        if " ["now >= self.record.deadline" => "false"] " {";
+    "crates/change/src/trial.rs" "a confirmation counts after the deadline":
+        "fn confirmed(&mut self, now: u64) -> Effect {\n        if " ["now >= self.record.deadline" => "false"] " {";
+    "crates/change/src/trial.rs" "half of the old rules counts as the old rules":
+        "(Doing::Looking, Event::Read(Ok(reading))) if " ["reading.rules == Rules::Old" => "reading.rules != Rules::New"] " =>";
+    "crates/change/src/trial.rs" "the way back isn't verified":
+        "(Doing::Verifying(_), Event::Read(Ok(reading))) if " ["reading.rules == Rules::Old" => "reading.rules != Rules::New"] " =>";
+    "crates/change/src/trial.rs" "what somebody else made of the rules is confirmed":
+        "if " ["!is_as_planned" => "false"] " || looked_at";
+    "crates/change/src/trial.rs" "the quick way back is gone though it wasn't saved":
+        "self.inverse = " ["event == Event::Done" => "event != Event::Time"] ";";
+    "crates/change/src/trial.rs" "a reboot is taken for the death of a guard":
+        "let rebooted = " ["record.boot_id != boot_id" => "record.boot_id.is_empty()"] ";";
+    "crates/change/src/trial.rs" "what was confirmed is lost in a reboot":
+        "Phase::Confirmed { .. } if " ["rebooted" => "rebooted && self.kept > 0"] " =>";
+    "crates/change/src/trial.rs" "rules are loaded before it is saved that they will be":
+        "Kind::Command => Phase::Applied { holds: None },\n        };\n        " ["self.save()" => "self.saved(now)"] "\n";
+    "crates/change/src/trial.rs" "a confirmation that isn't on disk is made to last":
+        "(Doing::Staging, Event::Done) => " ["self.confirmed(now)" => "self.keep()"] ",";
+    "crates/change/src/trial.rs" "a guard that takes over goes the quick way back a second time":
+        "// The dead guard may have gone the quick way back already, and it isn't meant for going twice.\n            Phase::Reverting { reason, .. } => {\n                self.record.phase = Phase::Reverting { reason, attempt: Attempt::Whole };\n                " ["self.read(Doing::Looking)" => "self.act(Attempt::Inverse)"] "\n";
+    "crates/change/src/trial.rs" "a disk that fails keeps the old rules from coming back":
+        "// The way back needs no disk.\n            Phase::Reverting { attempt, .. } => " ["self.act(attempt)" => "self.save()"] ",";
+    "crates/change/src/trial.rs" "what a stuck trial says isn't what the kernel holds":
+        "if " ["told.as_ref() == Some(&now_holds)" => "told.is_some()"] " {";
     // The engine.
     "crates/engine/src/condition.rs" "negated atoms aren't negated":
         "" ["(at.get(*atom) != 0) != *negated" => "at.get(*atom) != 0"] ",";

@@ -27,12 +27,13 @@ pub struct Options {
 }
 
 /// The crates whose tests are asked, in order: those that catch most come first.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     "firewarden-ruleset",
     "firewarden-engine",
     "firewarden-packet",
     "firewarden-testkit",
     "firewarden-verify",
+    "firewarden-change",
 ];
 
 /// Plants, builds, runs, and prints a table.

@@ -63,10 +63,14 @@ pub struct World {
     requests: Vec<(u64, Request)>,
     taken: bool,
     never_back: bool,
+    /// Whether somebody else changed the rules that the trial changes.
+    ours_written: bool,
     /// What the kernel held when it was read last, and whether anybody else wrote since.
     last_read: Option<(Ours, u64)>,
     written_since: bool,
     commanded: bool,
+    /// What could not be saved last.
+    unsaved: Option<Record>,
     recovered: bool,
     pub story: Vec<String>,
 }
@@ -96,9 +100,11 @@ impl World {
             requests: Vec::new(),
             taken: false,
             never_back: false,
+            ours_written: false,
             last_read: None,
             written_since: false,
             commanded: false,
+            unsaved: None,
             recovered: true,
             story: Vec::new(),
         };
@@ -197,6 +203,7 @@ impl World {
     fn guard(&mut self, origin: Origin) -> Result<Fate, String> {
         self.tell(format!("a guard starts with {origin:?}"));
         self.taken = false;
+        self.unsaved = None;
         let boot = self.boot.to_string();
         let (mut trial, mut effect) = Trial::begin(self.kind, &boot, self.since_boot(), origin);
         loop {
@@ -239,6 +246,7 @@ impl World {
         if self.hostile(self.chances.writer) {
             if self.one_in(3) {
                 self.ours = Ours::Other(self.below(1 << 32));
+                self.ours_written = true;
             } else {
                 self.foreign = 1 + self.below(1 << 32);
             }
@@ -259,8 +267,13 @@ impl World {
         Ok(match effect {
             Effect::Save(record) => {
                 self.judge_announcement(record)?;
+                if self.unsaved.as_ref() == Some(record) && matches!(record.phase, Phase::Reverting { .. }) {
+                    return Err("the way back waits for the disk".to_owned());
+                }
                 self.pass(duration);
-                self.save(record, dying)
+                let event = self.save(record, dying);
+                self.unsaved = (event != Event::Done).then(|| Record::clone(record));
+                event
             }
             Effect::ReadBack => {
                 self.pass(duration);
@@ -398,6 +411,10 @@ impl World {
             self.told().map(|record| &record.phase),
             Some(Phase::Confirmed { .. } | Phase::Done(Outcome::Confirmed { .. }))
         );
+        let is_over = matches!(record.phase, Phase::Confirmed { .. } | Phase::Done(_));
+        if record.boot_id != self.boot.to_string() && !is_over {
+            return Err("it goes on after a reboot".to_owned());
+        }
         match &record.phase {
             Phase::Applying if is_late => Err("it applies after the deadline".to_owned()),
             Phase::Confirmed { ruleset, .. } => {
@@ -425,7 +442,7 @@ impl World {
                 match self.last_read {
                     Some((Ours::Old, _)) => Ok(()),
                     _ if untouched && (self.ours == Ours::Old || self.written_since) => Ok(()),
-                    _ if matches!(reason, Reason::Stale { .. }) => Ok(()),
+                    _ if matches!(reason, Reason::Stale { .. }) && self.ours_written => Ok(()),
                     _ => Err("it says reverted, and the kernel isn't".to_owned()),
                 }
             }
@@ -461,7 +478,7 @@ impl World {
                 }
             }
             Some(Phase::Done(Outcome::Reverted { reason, .. })) => {
-                let stale = matches!(reason, Reason::Stale { .. });
+                let stale = matches!(reason, Reason::Stale { .. }) && self.ours_written;
                 if self.ours != Ours::Old && !foreign_hand && !stale {
                     return Err("reverted, and the kernel holds something else".to_owned());
                 }

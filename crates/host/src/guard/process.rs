@@ -129,6 +129,11 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
             say(words);
         }
         effect = trial.on(clock::since_boot(), event);
+        // Whoever took the folder away took the way back away too; there is nobody to tell.
+        if matches!(trial.record().phase, Phase::Stuck { .. }) && !path.exists() {
+            say("the trial's folder is gone");
+            return Ok(());
+        }
     }
     guard.end(&trial.record().phase);
     Ok(())

@@ -175,7 +175,7 @@ fn without_handle(line: &str) -> &str {
 }
 
 /// The canonical text of `iptables-save`: without comments and counters, tables and chains sorted, the rules of each chain
-/// in their order. O(n log n).
+/// in their order; without tables that have no rules, chains or policies of their own. O(n log n).
 pub fn canonical_iptables(save: &str) -> String {
     #[derive(Default)]
     struct Table<'a> {
@@ -207,6 +207,11 @@ pub fn canonical_iptables(save: &str) -> String {
     }
     let mut text = String::new();
     for (name, table) in tables {
+        // The old iptables can't delete a table, only empty it; such a one does nothing.
+        let accepts = table.chains.values().all(|policy| *policy == "ACCEPT");
+        if accepts && table.rules.is_empty() && table.other.is_empty() {
+            continue;
+        }
         text.push_str(&format!("*{name}\n"));
         text.extend(table.chains.iter().map(|(chain, policy)| format!(":{chain} {policy}\n")));
         text.extend(table.rules.values().flatten().chain(&table.other).map(|line| format!("{line}\n")));

@@ -35,8 +35,16 @@ pub fn scripts(wanted: &State, now: &State, others: Others) -> Vec<Script> {
         ("ip6", Loader::Ip6tablesRestore, &wanted.ip6tables),
     ] {
         let tables = save_tables(save);
-        let tables = tables.into_iter().filter(|(name, _)| opaque.contains(&format!("{family} {name}")));
-        add(loader, tables.map(|(_, text)| text).collect());
+        let text = tables.iter().filter_map(|(name, text)| {
+            let listed = opaque.get(&format!("{family} {name}"))?;
+            Some(
+                text.lines()
+                    .filter(|line| is_there(line, listed))
+                    .map(|line| format!("{line}\n"))
+                    .collect::<String>(),
+            )
+        });
+        add(loader, text.collect());
     }
     for (loader, wanted, now) in [
         (Loader::IptablesLegacyRestore, &wanted.legacy_iptables, &now.legacy_iptables),
@@ -44,11 +52,30 @@ pub fn scripts(wanted: &State, now: &State, others: Others) -> Vec<Script> {
     ] {
         add(loader, legacy(wanted, now, others));
     }
+    // And what no rule refers to any more goes last.
+    if others == Others::Remove {
+        let names = |save: &str| -> Vec<String> {
+            let lines = save.lines().filter_map(|line| line.strip_prefix("create ")?.split(' ').next());
+            lines.map(str::to_owned).collect()
+        };
+        let listed = names(&wanted.ipset);
+        let more = names(&now.ipset).into_iter().filter(|name| !listed.contains(name));
+        add(Loader::IpsetRestore, more.map(|name| format!("destroy {name}\n")).collect());
+    }
     scripts
 }
 
-/// The script for nft, and the tables that iptables has to fill.
-fn tables(wanted: &State, now: &State, others: Others) -> (String, Vec<String>) {
+/// Whether a line of a save is about something that the table has, given what nft lists of it: every hook that a table may
+/// have is in its save, and would be made by it.
+fn is_there(line: &str, listed: &str) -> bool {
+    match line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
+        Some(chain) => listed.contains(&format!("\tchain {chain} {{")),
+        None => true,
+    }
+}
+
+/// The script for nft, and the tables that iptables has to fill, with what nft lists of them.
+fn tables(wanted: &State, now: &State, others: Others) -> (String, BTreeMap<String, String>) {
     let saves = |state: &State, name: &str| -> String {
         let (family, table) = name.split_once(' ').unwrap_or_default();
         let save = if family == "ip" { &state.iptables } else { &state.ip6tables };
@@ -57,7 +84,7 @@ fn tables(wanted: &State, now: &State, others: Others) -> (String, Vec<String>) 
     };
     let there: BTreeMap<String, String> = nft_tables(&now.nft).into_iter().collect();
     let mut script = String::new();
-    let mut opaque = Vec::new();
+    let mut opaque = BTreeMap::new();
     let listed = nft_tables(&wanted.nft);
     for (name, text) in &listed {
         let same = there.get(name).is_some_and(|now| canonical_nft(now) == canonical_nft(text));
@@ -67,7 +94,7 @@ fn tables(wanted: &State, now: &State, others: Others) -> (String, Vec<String>) 
         // Adding a table that is there does nothing, so that it can be deleted in any case.
         script.push_str(&format!("add table {name}\ndelete table {name}\n"));
         if has_opaque_rules(text) {
-            opaque.push(name.clone());
+            opaque.insert(name.clone(), text.clone());
         } else {
             script.push_str(text);
         }
@@ -107,7 +134,7 @@ fn legacy(wanted: &str, now: &str, others: Others) -> String {
     script
 }
 
-/// The script for ipset: each set emptied and filled again. Sets that weren't there stay, for nothing refers to them.
+/// The script for ipset: each set emptied and filled again.
 fn sets(save: &str) -> String {
     let mut script = String::new();
     for line in save.lines() {

@@ -116,10 +116,13 @@ fn texts_that_end_anywhere_are_read() {
 
 #[test]
 fn saves_of_iptables_and_ipset() {
-    let one = "# then\n*nat\n:POSTROUTING ACCEPT [3:4]\nCOMMIT\n*filter\n:INPUT DROP [1:2]\n:own - [0:0]\n-A own -j ACCEPT\n-A INPUT -j own\n-A INPUT -s 1.2.3.4 -j DROP\nCOMMIT\n";
-    let other = "*filter\n:own - [0:0]\n:INPUT DROP [7:2]\n[5:6] -A INPUT -j own\n-A INPUT -s 1.2.3.4 -j DROP\n-A own -j ACCEPT\nCOMMIT\n# now\n*nat\n:POSTROUTING ACCEPT [9:9]\nCOMMIT\n";
+    let one = "# then\n*nat\n:POSTROUTING DROP [3:4]\nCOMMIT\n*filter\n:INPUT DROP [1:2]\n:own - [0:0]\n-A own -j ACCEPT\n-A INPUT -j own\n-A INPUT -s 1.2.3.4 -j DROP\nCOMMIT\n";
+    let other = "*filter\n:own - [0:0]\n:INPUT DROP [7:2]\n[5:6] -A INPUT -j own\n-A INPUT -s 1.2.3.4 -j DROP\n-A own -j ACCEPT\nCOMMIT\n# now\n*nat\n:POSTROUTING DROP [9:9]\nCOMMIT\n";
     assert_eq!(canonical_iptables(one), canonical_iptables(other));
     assert_ne!(canonical_iptables(one), canonical_iptables(&one.replace("DROP", "ACCEPT")));
+    let emptied = format!("{one}*raw\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n");
+    assert_eq!(canonical_iptables(one), canonical_iptables(&emptied));
+    assert_ne!(canonical_iptables(one), canonical_iptables(&emptied.replace("OUTPUT ACCEPT", "own -")));
     let rules = "-A INPUT -s 1.2.3.4 -j DROP\n-A INPUT -j own\n";
     let order = one.replace("-A INPUT -j own\n-A INPUT -s 1.2.3.4 -j DROP\n", rules);
     assert_ne!(canonical_iptables(one), canonical_iptables(&order));

@@ -1,6 +1,7 @@
 //! Guards and the kernel, in network namespaces of the tests' own.
 
 mod disk;
+mod iptables;
 mod place;
 
 use firewarden_change::plan::{Inverse, Persist};
