@@ -55,6 +55,9 @@ pub struct Record {
     pub expect: Vec<String>,
     /// How much can go wrong.
     pub risk: Risk,
+    /// The commit of git that it was compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// The hosts whose rules differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

@@ -20,7 +20,7 @@ pub const RECORD: Kind = Kind {
     missing_key: "change-missing-key",
 };
 
-pub(super) const RECORD_KEYS: [&str; 18] = [
+pub(super) const RECORD_KEYS: [&str; 19] = [
     "id",
     "author",
     "created",
@@ -29,6 +29,7 @@ pub(super) const RECORD_KEYS: [&str; 18] = [
     "impact",
     "expect",
     "risk",
+    "base",
     "hosts",
     "plans",
     "owners",
@@ -210,6 +211,13 @@ impl Reader {
         let risk = self.needed(&fields, WHAT, "risk", "low");
         let risk = self.one_of(risk, &Risk::ALL, Risk::word);
         let back_out = self.needed(&fields, WHAT, "back_out", "the plan's rollback");
+        let base = self.values.text(&fields, "base");
+        let base = self.valid(
+            base,
+            is_commit,
+            "a commit",
+            "write the whole hash, as `git rev-parse HEAD` prints it",
+        );
         let ticket = self.values.text(&fields, "ticket").map(|text| text.value);
         let emergency = match fields.get("emergency") {
             Some(_) => self.needed(&fields, WHAT, "emergency", "customers can't reach the site"),
@@ -245,6 +253,7 @@ impl Reader {
             impact: impact?.value,
             expect,
             risk: risk?,
+            base,
             hosts,
             plans,
             owners,
@@ -339,6 +348,12 @@ fn is_evidence_path(text: &str) -> bool {
             && !name.starts_with('.')
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     })
+}
+
+/// A commit of git: 40 or 64 hexadecimal digits, and no option of git.
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64)
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// A moment as RFC 3339 writes it.

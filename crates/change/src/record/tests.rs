@@ -18,6 +18,7 @@ pub(crate) fn record() -> Record {
         impact: "newly allowed: mon -> app tcp/9100".to_owned(),
         expect: vec!["allow mon -> app tcp/9100".to_owned()],
         risk: Risk::Medium,
+        base: Some("9".repeat(40)),
         hosts: vec!["app".to_owned()],
         plans: vec![PlanRef { host: "app".to_owned(), hash: "a".repeat(64) }],
         owners: vec![Owner { owner: "web-team".to_owned(), intents: vec!["lb -> app tcp/8080".to_owned()] }],
@@ -72,6 +73,7 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(reread(&record()), record());
     let bare = Record {
         ticket: None,
+        base: None,
         expect: Vec::new(),
         hosts: Vec::new(),
         plans: Vec::new(),
@@ -217,6 +219,7 @@ fn mistakes_are_told_with_place_and_remedy() {
         (format!("{good}\nid: x\n"), "change-syntax", "written twice"),
         ("- a\n".to_owned(), "change-type", "a change record is a map with keys"),
         (String::new(), "change-type", "not nothing"),
+        (good.replace(&"9".repeat(40), "--upload-pack=x"), "change-value", "is not a commit"),
         ("{".to_owned(), "change-syntax", ""),
     ];
     for (text, code, words) in cases {

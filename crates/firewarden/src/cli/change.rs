@@ -47,9 +47,9 @@ pub struct Propose {
     /// What it was; a revision of git if not given.
     #[arg(long, value_name = "PATH", conflicts_with = "git")]
     pub before: Option<PathBuf>,
-    /// The revision of git that it is compared with.
-    #[arg(long, value_name = "REVISION", default_value = "HEAD")]
-    pub git: String,
+    /// The revision of git that it is compared with; HEAD if not given, or the one that an amended change was compared with.
+    #[arg(long, value_name = "REVISION")]
+    pub git: Option<String>,
     /// Why it is needed.
     #[arg(long, value_name = "TEXT", required_unless_present = "amend")]
     pub reason: Option<String>,

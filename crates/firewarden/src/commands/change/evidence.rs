@@ -179,6 +179,8 @@ fn impact(comparison: &Comparison) -> String {
                 .map(|change| format!("{} on {}: {}", change.title, host.name, change.headline)),
         );
     }
+    // IPv4 and IPv6 are two changes that read alike.
+    told.dedup();
     let more = told.len().saturating_sub(MOST_CHANGES);
     told.truncate(MOST_CHANGES);
     if more > 0 {

@@ -35,10 +35,11 @@ pub fn run(options: &Propose, changes: &Path, color: Color) -> Result<ExitCode, 
         Some(old) if options.expect.is_empty() => old.change.record.expect.clone(),
         _ => options.expect.clone(),
     };
-    let versions = versions(options)?;
+    let versions = versions(options, old.as_ref().and_then(|old| old.change.record.base.as_deref()))?;
     let evidence = evidence::gather(&versions, &options.include_paths, &expect, color)?;
     let files = files(&evidence, &versions)?;
-    let fresh = fresh(options, author, expect, &plans, &evidence, files)?;
+    let mut fresh = fresh(options, author, expect, &plans, &evidence, files)?;
+    fresh.base = versions.commit.clone();
     let record = match &old {
         Some(old) => amended(options, &old.change.record, fresh),
         None => fresh,
@@ -80,15 +81,15 @@ pub fn run(options: &Propose, changes: &Path, color: Color) -> Result<ExitCode, 
     }))
 }
 
-/// The two versions that are compared.
-fn versions(options: &Propose) -> Result<Versions, Diagnostic> {
+/// The two versions that are compared; `base` is the commit that an amended change was compared with.
+fn versions(options: &Propose, base: Option<&str>) -> Result<Versions, Diagnostic> {
     let paths = match &options.before {
         Some(before) => vec![before.clone(), options.path.clone()],
         None => vec![options.path.clone()],
     };
     find_versions(&Diff {
         paths,
-        git: options.before.is_none().then(|| options.git.clone()),
+        git: options.before.is_none().then(|| options.git.as_deref().or(base).unwrap_or("HEAD").to_owned()),
         running: false,
         host: None,
         include_paths: options.include_paths.clone(),
@@ -205,6 +206,7 @@ fn fresh(
         impact: options.impact.clone().unwrap_or_else(|| evidence.impact.clone()),
         expect,
         risk: options.risk.map(Risk::from).unwrap_or_default(),
+        base: None,
         hosts: evidence.hosts.clone(),
         plans,
         owners: evidence.owners.clone(),

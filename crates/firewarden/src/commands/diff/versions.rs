@@ -12,6 +12,8 @@ pub struct Versions {
     pub after: Vec<PathBuf>,
     /// What people call them.
     pub names: (String, String),
+    /// The commit that was before, where it is a revision.
+    pub commit: Option<String>,
     /// The folder that stands for a revision, and what its files are called.
     pub renamed: Option<(PathBuf, String)>,
     /// The stack file in which the two versions are one host's, with that host's name; `before` and `after` are snapshots
@@ -52,6 +54,7 @@ pub fn find(options: &Diff) -> Result<Versions, Diagnostic> {
             names: (shown(before), shown(after)),
             before: vec![before.clone()],
             after: vec![after.clone()],
+            commit: None,
             renamed: None,
             #[cfg(feature = "apply")]
             live: None,
@@ -111,6 +114,7 @@ fn revision_of(revision: &str, path: &Path) -> Result<Versions, Diagnostic> {
     }
     Ok(Versions {
         names: (format!("{revision} ({short})"), path.display().to_string()),
+        commit: Some(commit.trim_end().to_owned()),
         before: vec![before],
         after: vec![path.to_path_buf()],
         renamed: Some((unpacked.path().to_path_buf(), format!("{revision}:"))),
@@ -176,6 +180,7 @@ fn running(path: &Path) -> Result<Versions, Diagnostic> {
         .map_err(|error| unreadable(error.to_string()))?;
     Ok(Versions {
         names: ("the live ruleset".to_owned(), path.display().to_string()),
+        commit: None,
         before: vec![written.clone()],
         after: vec![path.to_path_buf()],
         renamed: Some((written, "live ".to_owned())),
