@@ -448,7 +448,7 @@ fn freezes_and_emergencies() {
     team.approve(ID, "bob").expect(0, &["it is an emergency: nobody sees the load"]);
     team.ruled(&["verify", ID]).expect(allowed(), &["beware: 1 of 2 approvals", "its review is due by"]);
     team.change(&["outcome", ID, "confirmed", "--host", "app"]).expect(0, &["confirmed on app"]);
-    team.change(&["outcome", ID, "confirmed", "--host", "ap"]).expect(0, &[]);
+    team.change(&["outcome", ID, "confirmed", "--host", "ap"]).expect(2, &["did you mean `app`?"]);
     team.ruled(&["list"]).expect(0, &["review due by", "confirmed"]);
     // As if it had been two days ago.
     let events = team.path(&format!("changes/{ID}/events"));
