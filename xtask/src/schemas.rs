@@ -6,11 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The formats that have a schema, with the version in the file's name.
-const SCHEMAS: [(&str, u32); 6] =
-    [("report", 1), ("stack", 1), ("diff", 1), ("exposed", 1), ("trace", 1), ("journal", 1)];
+const SCHEMAS: [(&str, u32); 8] = [
+    ("report", 1),
+    ("stack", 1),
+    ("diff", 1),
+    ("exposed", 1),
+    ("trace", 1),
+    ("journal", 1),
+    ("change", 1),
+    ("policy", 1),
+];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 25] = [
     "check",
     "diff",
     "audit",
@@ -19,6 +27,15 @@ const COMMANDS: [&str; 16] = [
     "capture",
     "init",
     "docs",
+    "change",
+    "change propose",
+    "change review",
+    "change approve",
+    "change verify",
+    "change outcome",
+    "change list",
+    "change show",
+    "change log",
     "journal",
     "journal show",
     "journal verify",
