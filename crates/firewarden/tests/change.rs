@@ -116,6 +116,8 @@ impl Team {
                 namespace: "net:[1]".to_owned(),
                 generation: 7,
                 ruleset: "00".to_owned(),
+                handles: "00".to_owned(),
+                tables: Vec::new(),
             },
             result: "11".to_owned(),
             forward: Vec::new(),
