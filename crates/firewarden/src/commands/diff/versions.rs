@@ -13,6 +13,7 @@ pub struct Versions {
     /// What people call them.
     pub names: (String, String),
     /// The commit that was before, where it is a revision.
+    #[cfg(feature = "apply")]
     pub commit: Option<String>,
     /// The folder that stands for a revision, and what its files are called.
     pub renamed: Option<(PathBuf, String)>,
@@ -36,6 +37,7 @@ impl Versions {
             before: vec![before],
             after: vec![after],
             names,
+            commit: None,
             renamed: None,
             live: Some(subject),
             _folder: None,
@@ -54,6 +56,7 @@ pub fn find(options: &Diff) -> Result<Versions, Diagnostic> {
             names: (shown(before), shown(after)),
             before: vec![before.clone()],
             after: vec![after.clone()],
+            #[cfg(feature = "apply")]
             commit: None,
             renamed: None,
             #[cfg(feature = "apply")]
@@ -114,6 +117,7 @@ fn revision_of(revision: &str, path: &Path) -> Result<Versions, Diagnostic> {
     }
     Ok(Versions {
         names: (format!("{revision} ({short})"), path.display().to_string()),
+        #[cfg(feature = "apply")]
         commit: Some(commit.trim_end().to_owned()),
         before: vec![before],
         after: vec![path.to_path_buf()],
@@ -180,6 +184,7 @@ fn running(path: &Path) -> Result<Versions, Diagnostic> {
         .map_err(|error| unreadable(error.to_string()))?;
     Ok(Versions {
         names: ("the live ruleset".to_owned(), path.display().to_string()),
+        #[cfg(feature = "apply")]
         commit: None,
         before: vec![written.clone()],
         after: vec![path.to_path_buf()],
