@@ -9,6 +9,8 @@ pub mod change;
 #[cfg(feature = "apply")]
 pub mod journal;
 #[cfg(feature = "apply")]
+pub mod plan;
+#[cfg(feature = "apply")]
 pub mod state;
 #[cfg(feature = "apply")]
 pub mod trial;

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now in UTC, as `2026-11-21T08:00:00Z` (RFC 3339); empty where the clock is before 1970.
-pub(crate) fn utc_now() -> String {
+pub fn utc_now() -> String {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| utc(since.as_secs())).unwrap_or_default()
 }
 

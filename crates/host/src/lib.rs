@@ -36,7 +36,8 @@ pub mod trust;
 
 pub use anonymize::anonymize;
 pub use capture::{CaptureError, CaptureOptions, capture, host_name};
-pub use generation::{enter, generation, within};
+pub use clock::utc_now;
+pub use generation::{enter, generation, namespace_file, within};
 pub use iptables::LEGACY;
 pub use program::ProgramError;
 pub use snapshot::{Manifest, Snapshot};

@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use super::journal::Journal;
+use super::plan::Plan;
 use super::trial::{ApplyPlan, Confirm, Guard, GuardProcess, Recover, Restore, Revert, Status};
 use clap::Subcommand;
 
@@ -19,4 +20,5 @@ pub enum Apply {
     #[command(hide = true)]
     GuardProcess(GuardProcess),
     Journal(Journal),
+    Plan(Plan),
 }

@@ -6,6 +6,7 @@ mod show;
 mod versions;
 
 pub use json::schema;
+pub use names::Cut;
 pub use names::of as names_of;
 pub use versions::Versions;
 #[cfg(feature = "apply")]
@@ -56,7 +57,7 @@ pub struct HostAnswer {
     /// For each change, the sockets that wait for its packets.
     pub listeners: Vec<Vec<String>>,
     /// Live connections that are cut, where connections are known.
-    pub cuts: Vec<names::Cut>,
+    pub cuts: Vec<Cut>,
     pub undecided: Vec<PacketBox>,
     /// What differs and isn't compared by meaning.
     pub not_compared: Vec<NotCompared>,

@@ -18,6 +18,8 @@ mod journal;
 mod meaning;
 mod paths;
 #[cfg(feature = "apply")]
+mod plan;
+#[cfg(feature = "apply")]
 mod state_folder;
 mod trace;
 #[cfg(feature = "apply")]
@@ -86,6 +88,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(Apply::Restore(options)) => trial::restore(options, cli.color),
         #[cfg(feature = "apply")]
         Command::Apply(Apply::GuardProcess(options)) => Ok(trial::guard_process(options)),
+        #[cfg(feature = "apply")]
+        Command::Apply(Apply::Plan(options)) => plan::run(options, cli.color),
         #[cfg(feature = "apply")]
         Command::Apply(Apply::Journal(options)) => journal::run(options, cli.color),
         #[cfg(not(feature = "apply"))]
