@@ -74,7 +74,7 @@ and as first line of firewarden.yaml:\n  # yaml-language-server: $schema=stack-v
     },
     #[cfg(feature = "apply")]
     #[command(flatten)]
-    Apply(apply::Apply),
+    Apply(apply::Deploy),
     #[cfg(not(feature = "apply"))]
     #[command(flatten)]
     Absent(absent::Absent),

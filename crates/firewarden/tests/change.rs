@@ -202,8 +202,7 @@ fn from_proposal_to_permission() {
     team.allow_metrics();
     team.0.write(
         "app.rules",
-        format!("{}", text.replacen("-A INPUT -s 10.0.1.10", &format!("{METRICS}-A INPUT -s 10.0.1.10"), 1))
-            .as_bytes(),
+        text.replacen("-A INPUT -s 10.0.1.10", &format!("{METRICS}-A INPUT -s 10.0.1.10"), 1).as_bytes(),
     );
     let hash = team.plan("plan.json", "app", "one");
     team.change(&["propose", "--amend", ID, "--plan", "plan.json"])

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 /// Commands that change what a host runs, or prepare and record that.
 #[derive(Debug, Subcommand)]
-pub enum Apply {
+pub enum Deploy {
     Change(Change),
     Apply(ApplyPlan),
     Confirm(Confirm),

@@ -43,7 +43,7 @@ pub fn answer(options: &Audit) -> Result<(Report, SourceMap), Box<Disagreement>>
             report.diagnostics = stopped.diagnostics;
             stopped.sources
         }
-        Err(Failure::Internal(disagreement)) => return Err(disagreement.into()),
+        Err(Failure::Internal(disagreement)) => return Err(disagreement),
     };
     Ok((report, sources))
 }

@@ -26,7 +26,7 @@ mod trace;
 mod trial;
 
 #[cfg(feature = "apply")]
-use crate::cli::apply::Apply;
+use crate::cli::apply::Deploy;
 use crate::cli::{Cli, Command};
 use crate::output;
 use firewarden_diagnostic::{Diagnostic, SourceMap};
@@ -71,27 +71,27 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Change(options)) => change::run(options, cli.color),
+        Command::Apply(Deploy::Change(options)) => change::run(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Apply(options)) => trial::apply(options, cli.color),
+        Command::Apply(Deploy::Apply(options)) => trial::apply(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Confirm(options)) => trial::confirm(options, cli.color),
+        Command::Apply(Deploy::Confirm(options)) => trial::confirm(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Revert(options)) => trial::revert(options, cli.color),
+        Command::Apply(Deploy::Revert(options)) => trial::revert(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Status(options)) => trial::status(options, cli.color),
+        Command::Apply(Deploy::Status(options)) => trial::status(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Guard(options)) => trial::guard_command(options, cli.color),
+        Command::Apply(Deploy::Guard(options)) => trial::guard_command(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Recover(options)) => trial::recover(options, cli.color),
+        Command::Apply(Deploy::Recover(options)) => trial::recover(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Restore(options)) => trial::restore(options, cli.color),
+        Command::Apply(Deploy::Restore(options)) => trial::restore(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::GuardProcess(options)) => Ok(trial::guard_process(options)),
+        Command::Apply(Deploy::GuardProcess(options)) => Ok(trial::guard_process(options)),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Plan(options)) => plan::run(options, cli.color),
+        Command::Apply(Deploy::Plan(options)) => plan::run(options, cli.color),
         #[cfg(feature = "apply")]
-        Command::Apply(Apply::Journal(options)) => journal::run(options, cli.color),
+        Command::Apply(Deploy::Journal(options)) => journal::run(options, cli.color),
         #[cfg(not(feature = "apply"))]
         Command::Absent(absent) => Err(lacking(absent.name(), "apply").into()),
     };

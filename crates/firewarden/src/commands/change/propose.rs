@@ -191,7 +191,7 @@ fn fresh(
         }
         None => id_of(day_of(created), &reason),
     };
-    for id in options.ends.iter().filter(|id| !is_id(id)) {
+    if let Some(id) = options.ends.iter().find(|id| !is_id(id)) {
         let message = format!("`{}` is not the id of a change", id.replace('`', "'"));
         return Err(stop("change-id", message, "see `firewarden change list`"));
     }
