@@ -110,6 +110,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
     };
     let mut guard = Guard {
         reader: Reader::new(folder, &terms, &boot_id, is_first),
+        back: Back::read(folder, &terms)?,
         folder: folder.to_path_buf(),
         home,
         terms,
@@ -166,6 +167,7 @@ struct Guard {
     lock: File,
     slots: Slots,
     reader: Reader,
+    back: Back,
     has_standby: bool,
     standby: Option<Child>,
     /// When the last standby was started, in milliseconds since boot.
@@ -212,24 +214,18 @@ impl Guard {
 
     fn load_rollback(&self) -> Result<(), String> {
         let until = clock::since_boot().saturating_add(PATIENCE);
-        match &self.terms.job {
-            Job::Plan { rollback, .. } => {
-                // Several tables of iptables: one that can't be brought back doesn't keep the others from it.
-                let loads = rollback.iter().enumerate().map(|(index, loader)| {
-                    load(*loader, Input::File(&script(&self.folder, "rollback", index)), &self.lock, until)
-                });
-                all(loads)
-            }
-            Job::Command { .. } => {
-                let before = keep::read_ruleset(&self.folder.join("before"));
-                let (_, before) = before.map_err(|error| error.to_string())?;
+        let made;
+        let scripts = match &self.back {
+            Back::Scripts(scripts) => scripts,
+            Back::Rules(before) => {
                 let now = State::read().map_err(|error| error.to_string())?;
-                let scripts = scripts(&before, &now, Others::Remove);
-                all(scripts
-                    .iter()
-                    .map(|Script { loader, text }| load(*loader, Input::Text(text), &self.lock, until)))
+                made = scripts(before, &now, Others::Remove);
+                &made
             }
-        }
+        };
+        // Several tables of iptables: one that can't be brought back doesn't keep the others from it.
+        let load = |Script { loader, text }: &Script| load(*loader, Input::Text(text), &self.lock, until);
+        scripts.iter().map(load).fold(Ok(()), Result::and)
     }
 
     fn resolve_inverse(&self) -> Result<(), String> {
@@ -335,9 +331,30 @@ fn event(result: Result<(), String>) -> Event {
     }
 }
 
-/// Does all of them, and tells the first error.
-fn all(results: impl Iterator<Item = Result<(), String>>) -> Result<(), String> {
-    results.fold(Ok(()), Result::and)
+/// The whole way back, read before anything is loaded: it needs no disk then.
+enum Back {
+    /// A plan's scripts.
+    Scripts(Vec<Script>),
+    /// The rules from before; the scripts hang on what a command makes of them.
+    Rules(Box<State>),
+}
+
+impl Back {
+    fn read(folder: &Path, terms: &Terms) -> io::Result<Back> {
+        match &terms.job {
+            Job::Plan { rollback, .. } => {
+                let text = |index| std::fs::read_to_string(script(folder, "rollback", index));
+                let scripts = rollback.iter().enumerate();
+                let scripts =
+                    scripts.map(|(index, loader)| Ok(Script { loader: *loader, text: text(index)? }));
+                Ok(Back::Scripts(scripts.collect::<io::Result<_>>()?))
+            }
+            Job::Command { .. } => {
+                let (_, before) = keep::read_ruleset(&folder.join("before"))?;
+                Ok(Back::Rules(Box::new(before)))
+            }
+        }
+    }
 }
 
 impl RequestFile {

@@ -40,6 +40,8 @@ pub enum RecoverError {
 pub struct Recovered {
     /// How the trial ended that was pending, where there was one.
     pub trial: Option<Record>,
+    /// Why that trial could not be ended.
+    pub trouble: Option<String>,
     /// The digest of the confirmed rules; `None` where none were ever confirmed, and nothing was loaded.
     pub confirmed: Option<String>,
     /// Whether anything had to be loaded.
@@ -66,24 +68,14 @@ pub fn confirmed(home: &Home) -> io::Result<Option<(Manifest, State)>> {
 /// # Errors
 /// [`RecoverError`].
 pub fn recover(home: &Home) -> Result<Recovered, RecoverError> {
-    let mut trial = None;
-    if let Some(status) = client::status(home)?
-        && !status.is_done()
-    {
-        if status.guarded {
-            return Err(RecoverError::Guarded(status.terms.id));
-        }
-        let clients = client::lock(home)?;
-        let unarmed = client::discard_unarmed(home, &status)?;
-        drop(clients);
-        if !unarmed {
-            // After a reboot this only writes down what is so; otherwise it is what a standby would do.
-            finish(&home.trial()).map_err(RecoverError::Trial)?;
-            trial = client::status(home)?.and_then(|status| status.record);
-        }
-    }
+    let (trial, trouble) = match end_pending(home) {
+        Ok(trial) => (trial, None),
+        Err(guarded @ RecoverError::Guarded(_)) => return Err(guarded),
+        // Whatever became of the trial: a host that starts needs its rules.
+        Err(error) => (None, Some(error.to_string())),
+    };
     let Some((manifest, wanted)) = confirmed(home).map_err(RecoverError::Confirmed)? else {
-        return Ok(Recovered { trial, confirmed: None, loaded: false, others: Vec::new() });
+        return Ok(Recovered { trial, trouble, confirmed: None, loaded: false, others: Vec::new() });
     };
     let now = State::read()?;
     let scripts = scripts(&wanted, &now, Others::Keep);
@@ -104,5 +96,22 @@ pub fn recover(home: &Home) -> Result<Recovered, RecoverError> {
         return Err(RecoverError::Load(words));
     }
     let others = held.into_keys().filter(|name| !parts.contains_key(name)).collect();
-    Ok(Recovered { trial, confirmed: Some(manifest.ruleset), loaded, others })
+    Ok(Recovered { trial, trouble, confirmed: Some(manifest.ruleset), loaded, others })
+}
+
+/// Ends a trial that was pending; gives how.
+fn end_pending(home: &Home) -> Result<Option<Record>, RecoverError> {
+    let Some(status) = client::status(home)?.filter(|status| !status.is_done()) else { return Ok(None) };
+    if status.guarded {
+        return Err(RecoverError::Guarded(status.terms.id));
+    }
+    let clients = client::lock(home)?;
+    let unarmed = client::discard_unarmed(home, &status)?;
+    drop(clients);
+    if unarmed {
+        return Ok(None);
+    }
+    // After a reboot this only writes down what is so; otherwise it is what a standby would do.
+    finish(&home.trial()).map_err(RecoverError::Trial)?;
+    Ok(client::status(home)?.and_then(|status| status.record))
 }

@@ -77,6 +77,15 @@ fn what_is_confirmed_stays_and_lasts() {
         assert_eq!((recovered.confirmed, recovered.loaded), (Some(plan.result), true));
         assert_eq!(place.rules(), NEW);
         assert!(!guard::recover(&place.home).unwrap().loaded);
+        // A trial that nobody can make sense of keeps no host from its rules.
+        let state = place.home.trial().join("terms.json");
+        let terms = std::fs::read(&state).unwrap();
+        std::fs::write(&state, "{").unwrap();
+        place.nft("flush ruleset");
+        let recovered = guard::recover(&place.home).unwrap();
+        assert!(recovered.loaded && recovered.trouble.is_some_and(|words| words.contains("terms.json")));
+        assert_eq!(place.rules(), NEW);
+        std::fs::write(&state, terms).unwrap();
         let (id, archived) = guard::archive(&place.home).unwrap();
         assert_eq!(id, "t");
         assert!(archived.join("plan.json").exists() && guard::status(&place.home).unwrap().is_none());
