@@ -228,3 +228,42 @@ fn rules_of_the_old_iptables_are_told() {
     let folder = Folder::with(&[("new.nft", "add rule inet fw in tcp dport 443 accept\n")]);
     plan(&namespace, &folder, &["new.nft"]).expect(0, &["two backends are in use", "newly allowed"]);
 }
+
+#[test]
+fn iptables_keeps_the_chains_of_others() {
+    let Some(namespace) = namespace("") else { return };
+    let running = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:f2b-sshd - [0:0]\n\
+        -A INPUT -p tcp -m tcp --dport 22 -j f2b-sshd\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n\
+        -A f2b-sshd -s 192.0.2.7/32 -j REJECT --reject-with icmp-port-unreachable\n-A f2b-sshd -j RETURN\nCOMMIT\n";
+    let folder = Folder::with(&[("running.rules", running)]);
+    let file = folder.path().join("running.rules").display().to_string();
+    namespace.shell(&format!("iptables-nft-restore {file}"));
+    let candidate = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+        -A INPUT -p tcp -m tcp --dport 443 -j ACCEPT\nCOMMIT\n\
+        *nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n";
+    folder.write("new.rules", candidate.as_bytes());
+    let found = plan(&namespace, &folder, &["new.rules", "--out", "plan.json"]);
+    found.expect(0, &["f2b-sshd", "not atomic: 2 tables", "newly blocked"]);
+    let made = read(&folder);
+    let digest = || namespace.within(firewarden_host::state::State::read).unwrap().digest();
+    assert_eq!(digest(), made.parent.ruleset);
+    let load = |scripts: &[firewarden_change::plan::Script]| {
+        for script in scripts {
+            folder.write("script", script.text.as_bytes());
+            let program = match script.loader {
+                firewarden_change::plan::Loader::Nft => "nft -f",
+                _ => "iptables-nft-restore --noflush",
+            };
+            namespace.shell(&format!("{program} {}", folder.path().join("script").display()));
+        }
+    };
+    load(&made.forward);
+    let listed = namespace.shell("iptables-nft-save");
+    assert!(
+        listed.contains("-j f2b-sshd") && listed.contains("192.0.2.7") && listed.contains("443"),
+        "{listed}"
+    );
+    assert_eq!(digest(), made.result);
+    load(&made.rollback);
+    assert_eq!(digest(), made.parent.ruleset);
+}

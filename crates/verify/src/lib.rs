@@ -23,6 +23,6 @@ pub mod yaml;
 
 pub use check::{CheckOptions, Checked, Disagreement, RulesUsed, check, complete_hosts, single_host_stack};
 pub use located::{Located, Place};
-pub use managers::manager_of;
+pub use managers::{chain_manager, manager_of};
 pub use suggest::nearest;
 pub use trace::{Arrival, Traced, answer, trace, trace_stack};

@@ -174,6 +174,11 @@ pub fn manager_of(ruleset: &Ruleset, at: RuleRef) -> Option<Manager> {
         .map(|known| Manager { name: known.name.to_owned(), edit: known.edit.to_owned() })
 }
 
+/// The program that a chain belongs to, by its name; `None` for chains of people, DOCKER-USER among them. O(known names).
+pub fn chain_manager(name: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|known| name != "DOCKER-USER" && known.owns_chain(name)).map(|known| known.name)
+}
+
 fn begins(name: &str, known: &str) -> bool {
     match known.strip_suffix('$') {
         Some(whole) => name == whole,

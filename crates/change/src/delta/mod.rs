@@ -10,9 +10,12 @@
 
 mod compare;
 mod listing;
+mod saves;
 mod script;
 
 pub use listing::{Chain, Element, Listing, ListingError, Object, Rule, Set, Table, TableName, normal_form};
+
+pub use saves::{SaveDelta, save_delta};
 
 use crate::plan::Inverse;
 use compare::Difference;

@@ -64,10 +64,11 @@ pub fn make(options: &Options, color: Color) -> Result<Option<Made>, Stopped> {
         return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources });
     }
     let live = running::read(options, &given)?;
-    let given = given.with_iptables(&live.running.state)?;
+    let (given, kept) = given.with_iptables(&live.running.state);
     let progress = Progress::start("trying it out in a throwaway namespace");
     let loaded = load_sandbox(&live.running, &given.candidate).map_err(|error| refused(&error))?;
-    let rehearsed = tried(options, &live, &given, &loaded)?;
+    let mut rehearsed = tried(options, &live, &given, &loaded)?;
+    rehearsed.notes.extend(kept);
     drop(progress);
     let folder = tempfile::tempdir().map_err(|error| {
         Diagnostic::error("temporary-folder", format!("no temporary folder can be made: {error}"))

@@ -34,7 +34,10 @@ impl Rules {
                 "ip6" => Some((Loader::Ip6tablesRestore, &state.ip6tables)),
                 _ => None,
             };
-            let saved = save.filter(|_| has_opaque_rules(text)).and_then(|(loader, save)| {
+            // What iptables loaded is loaded by it again, so that it goes on understanding it.
+            let warning = format!("# Warning: table {listed} is managed by iptables-nft");
+            let by_iptables = has_opaque_rules(text) || state.nft.contains(&warning);
+            let saved = save.filter(|_| by_iptables).and_then(|(loader, save)| {
                 let found = split_save(save).into_iter().find(|(name, _)| *name == listed.name)?;
                 Some((loader, found.1))
             });

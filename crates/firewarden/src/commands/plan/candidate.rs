@@ -3,15 +3,17 @@
 use crate::cli::plan::Plan as Options;
 use crate::commands::Stopped;
 use crate::load::{self, Files, Format, RulesetFile, Subject};
-use firewarden_change::delta::TableName;
-use firewarden_change::plan::Loader;
+use firewarden_change::delta::{TableName, save_delta};
+use firewarden_change::plan::{Loader, Script};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::rehearsal::Candidate;
 use firewarden_host::state::State;
 use firewarden_ruleset::syntax::nft::ast::{Command, Family, TableRef, Target};
 use firewarden_ruleset::syntax::nft::text;
+use firewarden_verify::chain_manager;
 use firewarden_verify::stack::read_stack;
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 /// A candidate.
@@ -90,14 +92,54 @@ impl Given {
         }
     }
 
-    /// The same with scripts for what iptables-save wrote, which depend on what runs.
-    pub fn with_iptables(self, _running: &State) -> Result<Given, Diagnostic> {
-        match self.saves.is_empty() {
-            true => Ok(self),
-            false => Err(Diagnostic::error("candidate", "candidates of iptables-save aren't planned yet")
-                .help("translate it with iptables-restore-translate, or load it under a guard")),
+    /// The same with scripts for what iptables-save wrote, which depend on what runs; and what there is to say of them.
+    pub fn with_iptables(mut self, running: &State) -> (Given, Vec<String>) {
+        let mut notes = Vec::new();
+        for save in std::mem::take(&mut self.saves) {
+            let ipv6 = is_ipv6(&save);
+            let (family, new, legacy) = match ipv6 {
+                false => ("ip", &running.iptables, &running.legacy_iptables),
+                true => ("ip6", &running.ip6tables, &running.legacy_ip6tables),
+            };
+            // The backend that is in use takes it.
+            let old = new.is_empty() && !legacy.is_empty();
+            let loader = match (old, ipv6) {
+                (false, false) => Loader::IptablesRestore,
+                (false, true) => Loader::Ip6tablesRestore,
+                (true, false) => Loader::IptablesLegacyRestore,
+                (true, true) => Loader::Ip6tablesLegacyRestore,
+            };
+            let delta =
+                save_delta(if old { legacy } else { new }, &save, |chain| chain_manager(chain).is_some());
+            let name = |table: &String| TableName { family: family.to_owned(), name: table.clone() };
+            if !old {
+                self.saved.extend(delta.tables.iter().map(name));
+            }
+            self.candidate.forward.push(Script { loader, text: delta.forward });
+            if !delta.back.is_empty() {
+                self.candidate.back.push(Script { loader, text: delta.back });
+            }
+            // What wasn't there goes as a whole; the old iptables keeps an empty table.
+            for table in delta.new_tables.iter().filter(|_| !old).map(name) {
+                let text = format!("add table {table}\ndelete table {table}\n");
+                self.candidate.back.push(Script { loader: Loader::Nft, text });
+            }
+            notes.extend(delta.notes);
         }
+        (self, notes)
     }
+}
+
+/// Whether a text is of ip6tables-save: it says so, or has words that IPv4 doesn't know.
+fn is_ipv6(save: &str) -> bool {
+    let header = save.lines().any(|line| line.starts_with('#') && line.contains("ip6tables"));
+    let words = || save.lines().filter(|line| line.starts_with("-A")).flat_map(str::split_whitespace);
+    header
+        || words().any(|word| {
+            matches!(word, "ipv6-icmp" | "icmpv6" | "icmp6")
+                || word.parse::<Ipv6Addr>().is_ok()
+                || word.split_once('/').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
+        })
 }
 
 /// The table that a command names.
