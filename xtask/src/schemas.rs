@@ -18,7 +18,7 @@ const SCHEMAS: [(&str, u32); 8] = [
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "check",
     "diff",
     "audit",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 25] = [
     "capture",
     "init",
     "docs",
+    "plan",
     "change",
     "change propose",
     "change review",
