@@ -12,9 +12,7 @@ use firewarden_verify::Located;
 use firewarden_verify::stack::{self, StackFile, read_stack};
 use std::mem::ManuallyDrop;
 use std::net::IpAddr;
-#[cfg(feature = "apply")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What people call a host that they gave no name.
 pub const BARE_HOST: &str = "host";
