@@ -65,6 +65,8 @@ pub enum Effect {
         /// Milliseconds since boot.
         until: u64,
     },
+    /// Put the new rules in the place of the old ones that stand beside them. [`Event::Done`] or [`Event::Failed`].
+    Settle,
     /// Find the handles that the quick way back needs, and save it. [`Event::Done`] or [`Event::Failed`].
     ResolveInverse,
     /// Go the quick way back. [`Event::Done`] or [`Event::Failed`].
@@ -132,6 +134,10 @@ enum Doing {
     Waiting,
     /// Reading what is going to be confirmed.
     Confirming,
+    /// Making the new rules the only ones.
+    Settling,
+    /// Reading whether they are.
+    Settled,
     Staging,
     Keeping,
     /// Between two attempts to keep.
@@ -236,7 +242,9 @@ impl Trial {
             }
             (Doing::Applying, Event::Done) => self.read(Doing::Proving),
             (Doing::Applying, event) => self.revert(Reason::Refused { words: words(event) }, Doing::Looking),
-            (Doing::Proving, Event::Read(Ok(reading))) if reading.rules == Rules::New => {
+            (Doing::Proving, Event::Read(Ok(reading)))
+                if matches!(reading.rules, Rules::New | Rules::Staged) =>
+            {
                 if now >= self.record.deadline {
                     return self.revert(Reason::Deadline, Doing::Reverting(Attempt::Whole));
                 }
@@ -251,7 +259,15 @@ impl Trial {
                 self.wait()
             }
             (Doing::Waiting, event) => self.waited(now, event),
-            (Doing::Confirming, event) => self.confirm(now, event),
+            (Doing::Confirming | Doing::Settled, event) => self.confirm(now, event),
+            (Doing::Settling, Event::Done) => {
+                // It led back from both sides, which the kernel doesn't hold any more.
+                self.inverse = false;
+                self.read(Doing::Settled)
+            }
+            (Doing::Settling, event) => {
+                self.refuse(now, format!("the old rules could not be taken away: {}", words(event)))
+            }
             (Doing::Staging, Event::Done) => self.confirmed(now),
             (Doing::Staging, event) => {
                 self.refuse(now, format!("the new rules could not be kept: {}", words(event)))
@@ -384,10 +400,19 @@ impl Trial {
             event => return self.refuse(now, format!("the rules could not be read back: {}", words(event))),
         };
         let looked_at = self.confirmation.as_ref().and_then(|(_, ruleset)| ruleset.as_ref());
-        let is_as_planned = self.kind == Kind::Command || reading.rules == Rules::New;
+        let settles = reading.rules == Rules::Staged && self.doing == Doing::Confirming;
+        let is_as_planned = self.kind == Kind::Command || settles || reading.rules == Rules::New;
         if !is_as_planned || looked_at.is_some_and(|digest| *digest != reading.digest) {
             let digest = reading.digest;
             return self.refuse(now, format!("somebody else changed the rules: the kernel holds {digest}"));
+        }
+        if settles {
+            // What was looked at has had its look; from now on it must be the plan's result.
+            if let Some((_, ruleset)) = &mut self.confirmation {
+                *ruleset = None;
+            }
+            self.doing = Doing::Settling;
+            return Effect::Settle;
         }
         self.confirmable = Some(reading);
         self.doing = Doing::Staging;

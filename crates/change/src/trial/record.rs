@@ -142,6 +142,8 @@ pub enum Rules {
     Old,
     /// Those that the plan says, in every table that it touches.
     New,
+    /// Both: the kernel itself goes back to the old ones when their time is over ([`crate::switch`]).
+    Staged,
     /// Neither.
     Other,
 }

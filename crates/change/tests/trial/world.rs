@@ -34,6 +34,8 @@ pub struct Chances {
 enum Ours {
     Old,
     New,
+    /// Old and new side by side; the kernel leaves the new ones by itself.
+    Staged,
     Other(u64),
 }
 
@@ -63,6 +65,8 @@ pub struct World {
     requests: Vec<(u64, Request)>,
     taken: bool,
     never_back: bool,
+    /// Whether the kernel holds the way back.
+    switch: bool,
     /// Whether somebody else changed the rules that the trial changes.
     ours_written: bool,
     /// What the kernel held when it was read last, and whether anybody else wrote since.
@@ -100,6 +104,7 @@ impl World {
             requests: Vec::new(),
             taken: false,
             never_back: false,
+            switch: false,
             ours_written: false,
             last_read: None,
             written_since: false,
@@ -113,6 +118,7 @@ impl World {
             1 => Kind::Scripts { inverse: false },
             _ => Kind::Scripts { inverse: true },
         };
+        world.switch = world.kind == Kind::Scripts { inverse: true } && world.one_in(2);
         world.never_back = world.one_in(world.chances.never_back);
         world.plan_client();
         world
@@ -287,7 +293,8 @@ impl World {
                 if self.kept == Ours::New {
                     return Err("it applies what is confirmed".to_owned());
                 }
-                let to = if self.ours == Ours::Old { Ours::New } else { Ours::Other(self.below(1 << 32)) };
+                let loaded = if self.switch { Ours::Staged } else { Ours::New };
+                let to = if self.ours == Ours::Old { loaded } else { Ours::Other(self.below(1 << 32)) };
                 self.load(to, dying)
             }
             Effect::LoadInverse => {
@@ -295,8 +302,19 @@ impl World {
                 if !self.inverse_file {
                     return Err("there is no quick way back".to_owned());
                 }
-                let to = if self.ours == Ours::New { Ours::Old } else { Ours::Other(self.below(1 << 32)) };
+                let from = if self.switch { Ours::Staged } else { Ours::New };
+                if self.switch && self.ours == Ours::New {
+                    return Ok(Event::Failed("there is nothing beside the new rules".to_owned()));
+                }
+                let to = if self.ours == from { Ours::Old } else { Ours::Other(self.below(1 << 32)) };
                 self.load(to, dying)
+            }
+            Effect::Settle => {
+                self.pass(duration);
+                match self.ours {
+                    Ours::Staged => self.load(Ours::New, dying),
+                    _ => Event::Failed("there is nothing to settle".to_owned()),
+                }
             }
             Effect::LoadRollback => {
                 self.pass(duration);
@@ -370,6 +388,7 @@ impl World {
             Ours::Old => Rules::Old,
             // Nobody knows beforehand what a command will do.
             Ours::New if self.kind != Kind::Command => Rules::New,
+            Ours::Staged => Rules::Staged,
             _ => Rules::Other,
         };
         Event::Read(Ok(Reading {

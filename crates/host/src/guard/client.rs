@@ -1,10 +1,10 @@
 //! What the operator's program does: it arms a guard, asks it for things, and looks at what it says.
 
-use super::folder::{self, Home, Job, StagedFile, Terms, read_terms, script};
+use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
 use super::{clock, files, keep, reading, slots};
 use crate::state::State;
-use firewarden_change::plan::{Inverse, Plan, Script};
+use firewarden_change::plan::{Switch, Inverse, Plan, Script};
 use firewarden_change::trial::{Asker, Record};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -237,6 +237,12 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                     forward: plan.forward.iter().map(|script| script.loader).collect(),
                     rollback: plan.rollback.iter().map(|script| script.loader).collect(),
                     inverse: plan.inverse.clone(),
+                    settle: match &plan.switch {
+                        Switch::Kernel { staged, settle } => {
+                            Some(Box::new(Settling { staged: staged.clone(), steps: settle.clone() }))
+                        }
+                        Switch::Guard(_) => None,
+                    },
                     persist: None,
                 },
             };

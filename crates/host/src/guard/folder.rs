@@ -128,6 +128,8 @@ pub enum Job {
         rollback: Vec<Loader>,
         /// The quick way back.
         inverse: Vec<Inverse>,
+        /// How the new rules take the place of the old ones, where the kernel holds both.
+        settle: Option<Box<Settling>>,
         /// The file for the next boot.
         persist: Option<Box<StagedFile>>,
     },
@@ -136,6 +138,16 @@ pub enum Job {
         /// The command and its arguments.
         words: Vec<String>,
     },
+}
+
+/// What ends a trial that the kernel holds the way back of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settling {
+    /// The digest of old and new rules side by side.
+    pub staged: String,
+    /// What leaves only the new ones.
+    pub steps: Vec<Inverse>,
 }
 
 /// A file that is written already, beside the one whose place it will take.

@@ -149,6 +149,7 @@ fn name(effect: &Effect) -> String {
         Effect::Save(record) => format!("save {}", record.phase.name()),
         Effect::ReadBack => "read back".to_owned(),
         Effect::LoadForward { .. } => "load forward".to_owned(),
+        Effect::Settle => "settle".to_owned(),
         Effect::ResolveInverse => "resolve inverse".to_owned(),
         Effect::LoadInverse => "load inverse".to_owned(),
         Effect::LoadRollback => "load rollback".to_owned(),
@@ -183,6 +184,7 @@ impl Guard {
             Effect::ReadBack => Event::Read(self.reader.read()),
             Effect::LoadForward { until } => event(self.load_forward(until)),
             Effect::ResolveInverse => event(self.resolve_inverse()),
+            Effect::Settle => event(self.settle()),
             Effect::LoadInverse => event(self.load_inverse()),
             Effect::LoadRollback => event(self.load_rollback()),
             Effect::Stage => event(self.stage()),
@@ -237,6 +239,19 @@ impl Guard {
         let script = inverse_script(inverse, &listing)
             .ok_or_else(|| "a rule of the quick way back was not found".to_owned())?;
         files::fill_reserved(&self.folder.join(INVERSE), &script).map_err(|error| error.to_string())
+    }
+
+    /// Leaves the new rules alone of those that stand side by side.
+    fn settle(&self) -> Result<(), String> {
+        let Job::Plan { settle: Some(settle), .. } = &self.terms.job else {
+            return Err("there is nothing to settle".to_owned());
+        };
+        let listing = self.reader.last().map_or("", |state| &state.nft);
+        let listing = Listing::read(listing).map_err(|error| error.to_string())?;
+        let script = inverse_script(&settle.steps, &listing)
+            .ok_or_else(|| "a rule that leads to the new ones was not found".to_owned())?;
+        let until = clock::since_boot().saturating_add(PATIENCE);
+        load(Loader::Nft, Input::Text(&script), &self.lock, until)
     }
 
     fn load_inverse(&self) -> Result<(), String> {

@@ -17,11 +17,16 @@ type Parts = BTreeMap<String, String>;
 /// The room for the digests of the tables that a change touches, beside what is known beforehand, in bytes.
 pub const ROOM: usize = 16 * 1024;
 
+/// In place of the digest of a table that is touched, while what it will be hasn't been seen: no digest is this.
+const UNKNOWN: &str = "?";
+
 /// What reads the kernel for one trial.
 pub struct Reader {
     before: String,
     before_parts: Option<Parts>,
     result: Option<String>,
+    /// The digest of old and new rules side by side, where the kernel holds the way back.
+    staged: Option<String>,
     /// What the first reading is held against, beside the rules' meaning.
     parent: Option<Parent>,
     /// The tables that the change touches, as they are after it; an empty digest is a table that is gone.
@@ -38,17 +43,19 @@ impl Reader {
     pub fn new(folder: &Path, terms: &Terms, boot_id: &str, is_first: bool) -> Reader {
         let file = folder.join("touched.json");
         let touched = files::read_reserved(&file).and_then(|text| serde_json::from_str(&text).ok());
-        let (result, parent) = match &terms.job {
-            Job::Plan { result, parent, .. } => {
+        let (result, staged, parent) = match &terms.job {
+            Job::Plan { result, settle, parent, .. } => {
                 let here = parent.boot_id == boot_id && Some(&parent.namespace) == namespace().as_ref();
-                (Some(result.clone()), (here && is_first).then(|| Parent::clone(parent)))
+                let staged = settle.as_ref().map(|settle| settle.staged.clone());
+                (Some(result.clone()), staged, (here && is_first).then(|| Parent::clone(parent)))
             }
-            Job::Command { .. } => (None, None),
+            Job::Command { .. } => (None, None, None),
         };
         Reader {
             before: terms.before.clone(),
             before_parts: terms.parts.clone(),
             result,
+            staged,
             parent,
             touched,
             file,
@@ -80,7 +87,7 @@ impl Reader {
             }
             if let (Some((_, reading)), true) =
                 (&self.last, self.fingerprints[1].as_ref() == Some(&now.tables))
-                && reading.rules == Rules::New
+                && matches!(reading.rules, Rules::New | Rules::Staged)
             {
                 return Ok(reading.clone());
             }
@@ -93,7 +100,7 @@ impl Reader {
         if let Some(now) = fingerprint.filter(|now| now.generation == state.generation) {
             if reading.digest == self.before {
                 self.fingerprints[0] = Some(now.tables);
-            } else if Some(&reading.digest) == self.result.as_ref() {
+            } else if [&self.result, &self.staged].contains(&&Some(reading.digest.clone())) {
                 self.fingerprints[1] = Some(now.tables);
             }
         }
@@ -108,14 +115,17 @@ impl Reader {
     /// When the kernel holds exactly what the plan says, the tables that differ from before are those that it touches.
     fn learn(&mut self, digest: &str, parts: &Parts) {
         let Some(before) = &self.before_parts else { return };
-        if self.touched.is_some() || self.result.as_deref() != Some(digest) {
+        let is_result = self.result.as_deref() == Some(digest);
+        let is_staged = self.staged.as_deref() == Some(digest);
+        let is_known = self.touched.iter().flatten().next().is_some_and(|(_, digest)| digest != UNKNOWN);
+        if is_known || !(is_result || is_staged) {
             return;
         }
         let names = before.keys().chain(parts.keys());
         let of = |parts: &Parts, name: &String| parts.get(name).cloned().unwrap_or_default();
         let touched: Parts = names
             .filter(|name| before.get(*name) != parts.get(*name))
-            .map(|name| (name.clone(), of(parts, name)))
+            .map(|name| (name.clone(), if is_result { of(parts, name) } else { UNKNOWN.to_owned() }))
             .collect();
         // Without it on disk, a guard that takes over counts every table: it may be stuck, but says nothing wrong.
         if let Ok(text) = serde_json::to_string(&touched) {
@@ -130,6 +140,9 @@ impl Reader {
         }
         if self.result.as_ref() == Some(&digest) {
             return Reading { digest, rules: Rules::New, foreign: false };
+        }
+        if self.staged.as_ref() == Some(&digest) {
+            return Reading { digest, rules: Rules::Staged, foreign: false };
         }
         let (Some(before), Some(touched)) = (&self.before_parts, &self.touched) else {
             return Reading { digest, rules: Rules::Other, foreign: false };
@@ -177,6 +190,7 @@ mod tests {
             before: "B".into(),
             before_parts: Some(parts(&[("ours", "1"), ("gone", "2"), ("docker", "3")])),
             result: Some("R".into()),
+            staged: None,
             parent: None,
             fingerprints: [None, None],
             touched: None,
