@@ -1,5 +1,9 @@
 //! A change of the running rules, tried out in throwaway namespaces before it touches anything: there, and back.
 
+mod kernel_held;
+
+pub use kernel_held::hold_by_kernel;
+
 use crate::generation::generation;
 use crate::program::{ProgramError, run};
 use crate::sandbox::{Rules, Sandbox, SandboxError, interfaces_of};

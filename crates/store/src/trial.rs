@@ -132,6 +132,7 @@ fn held(holds: &Result<Reading, String>) -> String {
     let rules = match reading.rules {
         Rules::Old => "the old rules",
         Rules::New => "the new rules",
+        Rules::Staged => "the new rules beside the old ones",
         Rules::Other => "neither the old nor the new rules",
     };
     format!("the kernel holds {rules}{}", others(reading.foreign))

@@ -17,13 +17,18 @@ use candidate::Given;
 use firewarden_change::delta::{Edit, Listing, Manner, TableName, delta, handles, whole_text};
 use firewarden_change::plan::{Evidence, FORMAT_VERSION, IntentVerdicts, Parent, Persist, Plan, Switch, hex};
 use firewarden_diagnostic::{Diagnostic, Verdict};
-use firewarden_host::rehearsal::{Loaded, RehearsalError, Rehearsed, load as load_sandbox, rehearse};
+use firewarden_host::rehearsal::{
+    Loaded, RehearsalError, Rehearsed, hold_by_kernel, load as load_sandbox, rehearse,
+};
 use firewarden_host::utc_now;
 use running::Live;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// How much longer than the guard the kernel waits before it goes back by itself: the guard also tells what happened.
+const GRACE_SECONDS: u32 = 3;
 
 /// A plan, and what there is to say about it.
 pub struct Made {
@@ -69,6 +74,7 @@ pub fn make(options: &Options, color: Color) -> Result<Option<Made>, Stopped> {
     let loaded = load_sandbox(&live.running, &given.candidate).map_err(|error| refused(&error))?;
     let mut rehearsed = tried(options, &live, &given, &loaded)?;
     rehearsed.notes.extend(kept);
+    let switch = held(options, &live, &given, &loaded, &mut rehearsed)?;
     drop(progress);
     let folder = tempfile::tempdir().map_err(|error| {
         Diagnostic::error("temporary-folder", format!("no temporary folder can be made: {error}"))
@@ -90,7 +96,7 @@ pub fn make(options: &Options, color: Color) -> Result<Option<Made>, Stopped> {
             return Ok(None);
         }
     };
-    let plan = written(options, &live, &given, &loaded, &rehearsed, &comparison)?;
+    let plan = Plan { switch, ..written(options, &live, &given, &loaded, &rehearsed, &comparison)? };
     let (broken, depends) = findings(&comparison.answer);
     Ok(Some(Made { plan, edits: rehearsed.delta.edits, comparison, broken, depends }))
 }
@@ -151,6 +157,28 @@ fn tried(options: &Options, live: &Live, given: &Given, loaded: &Loaded) -> Resu
         rehearsed.inverse.clear();
     }
     Ok(rehearsed)
+}
+
+/// Has the kernel hold the way back, where it can.
+fn held(
+    options: &Options,
+    live: &Live,
+    given: &Given,
+    loaded: &Loaded,
+    rehearsed: &mut Rehearsed,
+) -> Result<Switch, Stopped> {
+    let read = |text| Listing::read(text).map_err(|error| refused(&error.into()));
+    let (before, after) = (read(&loaded.before)?, read(&loaded.after)?);
+    let vanish = before.tables.iter().any(|table| after.table(&table.name).is_none());
+    if live.snapshot.is_none() {
+        return Ok(Switch::Guard("the rules of a file are in no kernel".to_owned()));
+    }
+    if vanish && options.keep_foreign {
+        return Ok(Switch::Guard("the candidate removes tables of others, which stay".to_owned()));
+    }
+    let seconds = options.window.saturating_add(GRACE_SECONDS);
+    let kernel = hold_by_kernel(&live.running, &given.candidate, loaded, rehearsed, seconds);
+    Ok(kernel.unwrap_or_else(Switch::Guard))
 }
 
 fn refused(error: &RehearsalError) -> Diagnostic {
@@ -250,7 +278,7 @@ fn written(
         },
         window_seconds: options.window,
         persist: options.persist.as_deref().map(|path| persisted(path, given, rehearsed)).transpose()?,
-        switch: Switch::Guard("the old rules aren't kept beside the new ones in the kernel".to_owned()),
+        switch: Switch::Guard("nothing was tried".to_owned()),
         evidence,
     })
 }

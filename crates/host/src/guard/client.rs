@@ -4,7 +4,7 @@ use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, sc
 use super::process::{DETACH, INVERSE};
 use super::{clock, files, keep, reading, slots};
 use crate::state::State;
-use firewarden_change::plan::{Switch, Inverse, Plan, Script};
+use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
