@@ -322,7 +322,7 @@ pub struct Manager {
 /// An opaque atom that decides a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
-    /// Its name, such as `limit#3`.
+    /// What kind of construct it is, and whose where there are several hosts: `limit on lb`.
     pub name: String,
     /// Where it stands in the ruleset.
     pub span: Option<Span>,

@@ -13,9 +13,11 @@
 mod format;
 mod names;
 mod parse;
+mod value;
 
 pub use format::format;
 pub use parse::{ParseError, parse, parse_with_atoms};
+pub use value::value;
 
 use crate::{Field, Point, ct_state, fib_type, tcp_flag};
 

@@ -219,7 +219,8 @@ fn given(region: &PacketBox, packet: &Point, atoms: &AtomTable) -> Vec<String> {
         lines.push(if info.domain == (0, 1) {
             format!("`{}` {}", info.text, if value == 0 { "does not match" } else { "matches" })
         } else {
-            format!("`{}` is {}", info.text, value.clamp(info.domain.0, info.domain.1))
+            let value = value.clamp(info.domain.0, info.domain.1);
+            format!("`{}` is `{}`", info.text, text::value(info, value))
         });
     }
     lines

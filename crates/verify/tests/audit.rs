@@ -364,3 +364,43 @@ fn no_rules_at_all_are_no_clean_bill() {
     let declared = World::stack("hosts:\n  a: { address: 10.0.0.1 }\n", &|_| String::new());
     assert!(ask(&declared).found.is_empty(), "a host that is declared without rules has none to judge");
 }
+
+#[test]
+fn what_docker_writes_needs_nothing_done() {
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n\
+        -A FORWARD -o docker0 -j DROP\n-A FORWARD -o docker0 -j DOCKER\n\
+        -A DOCKER -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT\nCOMMIT\n";
+    let world = World::bare(text);
+    let answer = ask(&world);
+    let told = answer.found.iter().find(|found| found.check.id == "unreachable-rule").unwrap();
+    assert_eq!(told.finding.diagnostic.severity, Severity::Note);
+    assert_eq!(told.finding.diagnostic.help.as_deref(), Some("Docker writes it; nothing to do"));
+    assert_eq!(told.finding.manager.as_ref().map(|manager| manager.name.as_str()), Some("Docker"));
+    let said = answer.summary.join("\n");
+    assert!(said.contains("of these, 1 rule was written by Docker: nothing to do"), "{said}");
+    // The same rules of nobody known.
+    let own = text.replace("DOCKER", "OWN");
+    let answer = ask(&World::bare(&own));
+    let told = answer.found.iter().find(|found| found.check.id == "unreachable-rule").unwrap();
+    assert_eq!(told.finding.diagnostic.severity, Severity::Warning);
+    // A deny of Docker's that somebody else's rule makes idle is a hole.
+    let hole = text
+        .replace("-o docker0 -j DROP", "-o docker0 -j ACCEPT")
+        .replace("-o docker0 -j DOCKER", "-o docker0 -p tcp -j DOCKER");
+    let hole = hole.replace("-A FORWARD -o docker0 -p tcp -j DOCKER\n", "-A FORWARD -j DOCKER\n");
+    let hole = hole.replace("-d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT", "-o docker0 -j DROP");
+    assert_eq!(found(&hole, "shadowed-deny"), [7], "{hole}");
+}
+
+#[test]
+fn rules_told_together_are_all_accounted_for() {
+    let rules: Vec<String> = (1..=10).map(|port| format!("tcp dport {port} drop")).collect();
+    let rules: Vec<&str> = rules.iter().map(String::as_str).chain(["tcp dport 22 accept"]).collect();
+    let answer = ask(&World::bare(&input(&rules)));
+    let told = answer.found.iter().find(|found| found.check.id == "repeats-default").unwrap();
+    assert!(told.finding.diagnostic.message.starts_with("10 rules"), "{}", told.finding.diagnostic.message);
+    assert_eq!(told.finding.diagnostic.labels.len(), 7);
+    assert_eq!(told.finding.diagnostic.notes, ["3 more rules of the chain, from line 11 on"]);
+    let said = answer.summary.join("\n");
+    assert!(said.contains("10 change nothing") && said.contains("told together"), "{said}");
+}

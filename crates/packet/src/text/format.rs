@@ -94,7 +94,7 @@ impl Ends<'_> {
 }
 
 /// A name that reads back as the same number, or the number.
-fn interface(number: u128) -> String {
+pub(super) fn interface(number: u128) -> String {
     let name = InterfaceName(number).to_string();
     let ambiguous = name.starts_with("0x") || name.contains(['"', '\\']);
     if InterfaceName::new(&name) == Ok(InterfaceName(number)) && !ambiguous && !name.is_empty() {
@@ -104,7 +104,7 @@ fn interface(number: u128) -> String {
     }
 }
 
-fn mac(number: u128) -> String {
+pub(super) fn mac(number: u128) -> String {
     let bytes = number.to_be_bytes();
     let parts: Vec<String> = bytes.iter().skip(10).map(|byte| format!("{byte:02x}")).collect();
     parts.join(":")
@@ -125,7 +125,7 @@ fn bits(word: u128, names: impl Iterator<Item = (u128, &'static str)>) -> String
     if parts.is_empty() { "none".to_owned() } else { parts.join(",") }
 }
 
-fn named(number: u128, names: &[&'static str]) -> String {
+pub(super) fn named(number: u128, names: &[&'static str]) -> String {
     match usize::try_from(number).ok().and_then(|at| names.get(at)) {
         Some(name) => (*name).to_owned(),
         None => number.to_string(),
@@ -212,11 +212,7 @@ fn conditions(point: &Point, atoms: &AtomTable, text: &mut String) {
         if !info.scope.is_empty() {
             push(text, format_args!(" on {}", quote(&info.scope)));
         }
-        match (info.domain, value) {
-            ((0, 1), 0) => text.push_str(" is false"),
-            ((0, 1), 1) => text.push_str(" is true"),
-            _ => push(text, format_args!(" is {value}")),
-        }
+        push(text, format_args!(" is {}", super::value(info, value)));
     }
 }
 

@@ -99,8 +99,21 @@ fn fail<T>(offset: usize, message: impl Into<String>, help: impl Into<String>) -
     Err(ParseError { offset, message: message.into(), help: help.into() })
 }
 
+/// Six bytes in hexadecimal digits, with colons between them.
+pub(super) fn mac_number(text: &str) -> Option<u128> {
+    let (mut value, mut count) = (0, 0);
+    for part in text.split(':') {
+        if !(1..=2).contains(&part.len()) || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        value = value << 8 | u128::from(u8::from_str_radix(part, 16).ok()?);
+        count += 1;
+    }
+    (count == 6).then_some(value & 0xFFFF_FFFF_FFFF)
+}
+
 /// A number in decimal or after `0x` in hexadecimal, at most `max`.
-fn number(text: &str, max: u128) -> Option<u128> {
+pub(super) fn number(text: &str, max: u128) -> Option<u128> {
     let digits = match text.strip_prefix("0x") {
         Some(digits) => u128::from_str_radix(digits, 16),
         None if text.starts_with('+') => return None,
@@ -454,19 +467,9 @@ impl<'a> Parser<'a> {
             }
         };
         let word = self.next("a link-layer address", help)?;
-        let (mut value, mut count) = (0u128, 0);
-        for part in word.text.split(':') {
-            let byte = u8::from_str_radix(part, 16);
-            let (Ok(byte), 1..=2, 0..6) = (byte, part.len(), count) else {
-                count = 0;
-                break;
-            };
-            value = value << 8 | u128::from(byte);
-            count += 1;
-        }
-        if count != 6 {
+        let Some(value) = mac_number(word.text) else {
             return fail(word.offset, format!("`{}` is not a link-layer address", shown(word.text)), help);
-        }
+        };
         self.give(field, value);
         Ok(())
     }
@@ -504,7 +507,7 @@ impl<'a> Parser<'a> {
         let value = loop {
             let next = self.next("`is true` or `is false`", help)?;
             match (next.text, next.text.strip_prefix('#').map(str::parse)) {
-                ("is", _) => break self.next("`true`, `false` or a number", help)?,
+                ("is", _) => break self.next("`true`, `false` or a value", help)?,
                 ("on", _) => scope = Some(unquote(&self.next("the name of a host", help)?)),
                 (_, Some(Ok(count))) => occurrence = count,
                 _ => {
@@ -526,12 +529,7 @@ impl<'a> Parser<'a> {
                 "only constructs that the model leaves open can be given a value, under the text that findings show",
             );
         };
-        let given = match value.text {
-            "true" => Some(1),
-            "false" => Some(0),
-            digits => number(digits, u128::MAX),
-        };
-        match given.filter(|value| (info.domain.0..=info.domain.1).contains(value)) {
+        match super::value::read(info, value.text) {
             Some(value) => {
                 self.conditions.push((field, value));
                 Ok(())

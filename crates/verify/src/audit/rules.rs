@@ -52,6 +52,11 @@ pub fn examine(context: &mut Context<'_, '_>, options: AuditOptions, tally: &mut
     let ledger = Ledger::of(&mut prober);
     for (&at, standing) in &ledger.rules {
         tally.count(standing);
+        if let (Standing::Dead(_) | Standing::Redundant(..), Some(manager)) =
+            (standing, manager_of(&host.ruleset, at))
+        {
+            *tally.managed.entry(manager.name).or_default() += 1;
+        }
         match standing {
             Standing::Dead(deciders) => {
                 let cover = prober.cover(at, deciders.clone());
@@ -278,9 +283,16 @@ fn dead(context: &mut Context<'_, '_>, at: RuleRef, cover: &Cover) {
             "move it before the rules that take its packets, or remove it",
         )
     };
-    if severity == Severity::Note && manager_of(ruleset, at).is_some() {
-        return;
-    }
+    // A deny that somebody else's rule makes idle is a hole, whoever wrote it.
+    let writer = manager_of(ruleset, at).filter(|writer| {
+        *check != checks::SHADOWED_DENY
+            || cover.rules.iter().all(|&(by, _)| manager_of(ruleset, by).as_ref() == Some(writer))
+    });
+    let (severity, help) = match &writer {
+        Some(_) if severity == Severity::Note => return,
+        Some(writer) => (Severity::Note, format!("{} writes it; nothing to do", writer.name)),
+        None => (severity, help.to_owned()),
+    };
     let mut diagnostic =
         Diagnostic::new(severity, check.id, message).at(rule.span, "never reached").help(help);
     for &(by, effect) in cover.rules.iter().take(MOST_SHOWN) {
@@ -358,6 +370,14 @@ fn repeats_default(context: &mut Context<'_, '_>, chain: ChainId, rules: &[RuleR
         .help(format!("keep {verb} if the repetition is meant, for later rules or for their counters; else remove {verb}"));
     for &at in rules.iter().skip(1).take(MOST_SHOWN) {
         diagnostic = diagnostic.see(span_of(ruleset, at), "");
+    }
+    if let Some(&[from, ..]) = rules.get(MOST_SHOWN + 1..) {
+        let line = |at: RuleRef| {
+            let span = span_of(ruleset, at);
+            context.subject.sources.get(span.file).map_or(0, |file| file.line_column(span.start).line)
+        };
+        let more = count(rules.len() - MOST_SHOWN - 1, "more rule");
+        diagnostic = diagnostic.because(format!("{more} of the chain, from line {} on", line(from)));
     }
     context.report_rule(&checks::REPEATS_DEFAULT, first, diagnostic);
 }

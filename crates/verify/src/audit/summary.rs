@@ -5,6 +5,7 @@ use super::rules::Standing;
 use super::words::count;
 use super::{Found, Settled};
 use firewarden_diagnostic::{Diagnostic, Finding, ResultItem, Severity, SourceMap, Span, Verdict};
+use std::collections::BTreeMap;
 
 /// The most rules without an answer that are shown with their lines.
 const MOST_SHOWN: usize = 5;
@@ -20,6 +21,8 @@ pub struct Tally {
     pub redundant: usize,
     /// Rules that no packet meets.
     pub dead: usize,
+    /// How many of the rules that never match or change nothing other programs have written, by their names.
+    pub managed: BTreeMap<String, usize>,
     /// Rules in chains that no packet comes to.
     pub cut_off: usize,
     /// Rules in chains that nobody calls, and in tables that see no packet of IP.
@@ -125,6 +128,15 @@ pub fn sentences(found: &[Found], tally: &Tally) -> Vec<String> {
         tally.redundant,
         tally.undecided.len()
     )];
+    for (name, &many) in &tally.managed {
+        let verb = if many == 1 { "was" } else { "were" };
+        sentences.push(format!("of these, {} {verb} written by {name}: nothing to do", count(many, "rule")));
+    }
+    let together = checks::REPEATS_DEFAULT.id;
+    if found.iter().any(|found| found.check.id == together && found.finding.diagnostic.labels.len() > 1) {
+        sentences
+            .push(format!("rules of one chain that only repeat its end are told together, as `{together}`"));
+    }
     if tally.cut_off > 0 {
         sentences.push(format!(
             "{} in chains that are called only by rules that never match",

@@ -10,7 +10,7 @@ use crate::managers::manager_of;
 use crate::stack::DeclaredIntent;
 use firewarden_diagnostic::{Dependency, Diagnostic, Finding, Severity, SourceMap, Span, Step, Witness};
 use firewarden_network::{Host, HostId, Outcome};
-use firewarden_packet::{AtomTable, Field, InterfaceName, Point, text};
+use firewarden_packet::{AtomTable, Field, Point, text};
 use firewarden_ruleset::interpreter::What;
 use firewarden_ruleset::ir::{
     ChainType, Hook, NatDirection, Policy, RejectWith, RuleRef, Ruleset, Statement, Test, Value, Verdict,
@@ -242,10 +242,11 @@ impl Teller<'_> {
         if info.domain == (0, 1) {
             return format!("`{}` {}", info.text, if value == 0 { "does not match" } else { "matches" });
         }
-        if &*info.kind == "interface" {
-            return format!("{} is `{}` on {}", info.text, InterfaceName(value), info.scope);
+        let word = text::value(info, value);
+        if &*info.kind == "interface" && self.model.hosts.len() > 1 {
+            return format!("`{}` on {} is `{word}`", info.text, info.scope);
         }
-        format!("`{}` is {value}", info.text)
+        format!("`{}` is `{word}`", info.text)
     }
 
     /// The packet as `trace` reads it, with the interface it first comes in by.
@@ -329,10 +330,13 @@ impl Teller<'_> {
         self.atoms.get(field).map(|info| info.text.to_string()).unwrap_or_default()
     }
 
+    /// What kind of construct it is, and whose where there are several hosts: `limit on lb`.
     fn atom_name(&self, field: Field) -> String {
-        let number = field.index().saturating_sub(Field::FIXED);
-        let kind = self.atoms.get(field).map(|info| info.kind.to_string()).unwrap_or_default();
-        format!("{kind}#{number}")
+        let Some(info) = self.atoms.get(field) else { return String::new() };
+        if self.model.hosts.len() > 1 {
+            return format!("{} on {}", info.kind, info.scope);
+        }
+        info.kind.to_string()
     }
 
     /// The atoms that differ between the two packets, then the others.

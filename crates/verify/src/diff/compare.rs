@@ -222,6 +222,11 @@ impl Comparison<'_> {
     fn meet(&mut self, way: Way, piece: &PacketBox, detail: Detail) -> Result<Met, OutOfBudget> {
         let mut piece = piece.clone();
         let mut point = Point::in_box(&piece, &self.preferred(&piece));
+        let elsewhere = is_own(&point, self.after.host) == Some(false);
+        let unicast = piece.get(Field::FIB_DADDR_TYPE).is_none_or(|dim| dim.contains(fib_type::UNICAST));
+        if elsewhere && unicast && point.get(Field::FIB_DADDR_TYPE) == fib_type::LOCAL {
+            point.set(Field::FIB_DADDR_TYPE, fib_type::UNICAST);
+        }
         let mut is_second = false;
         loop {
             let mut first = Flow::new(piece, point, self.atoms);
@@ -271,9 +276,8 @@ impl Comparison<'_> {
         if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
             change.packets.push(met.region.clone());
             change.arrivals.push(met.arrival);
-            // A packet that begins a connection is the better example.
-            let begins = |point: &Point| point.get(Field::CT_STATE) == ct_state::NEW;
-            if begins(&change.witness) || !begins(&met.point) {
+            let of = |point: &Point| example_rank(point, &self.after.host);
+            if of(&change.witness) <= of(&met.point) {
                 return;
             }
         }
@@ -340,6 +344,26 @@ impl Comparison<'_> {
         }
         point
     }
+}
+
+/// Whether a packet is sent to the host itself; `None` where its addresses aren't known.
+fn is_own(point: &Point, host: &Host) -> Option<bool> {
+    let own = host.own(point.get(Field::NFPROTO));
+    (host.addresses_known || !own.is_empty()).then(|| own.contains(point.get(Field::DADDR)))
+}
+
+/// Which of two packets is the better example, the smaller one: it begins a connection, and as programs do it; it is
+/// addressed as the host's routing table would have it.
+fn example_rank(point: &Point, host: &Host) -> (bool, bool, bool) {
+    let state = point.get(Field::CT_STATE);
+    let is_tcp = point.get(Field::L4PROTO) == 6;
+    let usual = if state == ct_state::NEW { tcp_flag::SYN } else { tcp_flag::ACK };
+    let local = point.get(Field::FIB_DADDR_TYPE) == fib_type::LOCAL;
+    (
+        state != ct_state::NEW,
+        is_tcp && point.get(Field::TCP_FLAGS) != usual,
+        is_own(point, host).is_some_and(|own| own != local),
+    )
 }
 
 /// Where a packet that passed arrives, for all packets of its region.

@@ -1,8 +1,10 @@
 //! Boxes put together to products of sets, as people read them: these sources, to these destinations, on these ports.
 
+use crate::exposed::ask::senders;
 use crate::exposed::words::{prefixes, range};
 use firewarden_packet::{
     AtomTable, Cube, Dim, Field, InterfaceName, IntervalSet, PacketBox, Point, ct_state, fib_type, tcp_flag,
+    text,
 };
 use std::collections::BTreeMap;
 
@@ -224,6 +226,11 @@ impl PacketSet {
         text
     }
 
+    /// True where one of the ends has a name.
+    pub fn is_named(&self, names: &Names) -> bool {
+        [Field::SADDR, Field::DADDR].iter().any(|field| self.named(*field, names).is_some())
+    }
+
     /// The names of addresses, where all have one: those that a host takes from everybody (loopback, multicast and
     /// broadcast) aside.
     fn named(&self, field: Field, names: &Names) -> Option<String> {
@@ -283,6 +290,12 @@ impl PacketSet {
         if rest.is_empty() {
             return None;
         }
+        // Nobody sends from the addresses that no packet may come from.
+        let rest = match rest.subtract(&senders(nfproto).complement(max)) {
+            _ if field != Field::SADDR => rest,
+            left if left.is_empty() => rest,
+            left => left,
+        };
         let one = |set: &IntervalSet| -> Vec<String> {
             match field {
                 _ if is_address => prefixes(set, nfproto)
@@ -409,7 +422,11 @@ fn atom_words(info: &firewarden_packet::AtomInfo, values: &Values) -> (String, S
             }
         }
         (_, Values::Numbers(ranges)) => {
-            ranges.iter().map(|(low, high)| range(*low, *high)).collect::<Vec<_>>().join(", ")
+            let one = |&(low, high): &(u128, u128)| match text::value(info, low) {
+                word if low == high => word,
+                word => format!("{word}-{}", text::value(info, high)),
+            };
+            ranges.iter().map(one).collect::<Vec<_>>().join(", ")
         }
         (_, Values::Bits(_)) => "some bits".to_owned(),
     };

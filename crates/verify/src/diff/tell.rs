@@ -7,7 +7,7 @@ use crate::managers::manager_of;
 use firewarden_diagnostic::{Manager, SourceMap, Span};
 use firewarden_engine::Fate;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state, text};
+use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state, tcp_flag, text};
 use firewarden_ruleset::ir::{Hook, Policy, Ruleset};
 use std::collections::BTreeMap;
 
@@ -36,6 +36,8 @@ pub struct ToldChange {
     pub direction: Direction,
     /// True where packets that begin connections are among them.
     pub new: bool,
+    /// True where one of the ends has a name, for the first of the sets.
+    pub named: bool,
     /// Source, destination and service of the first of the sets, on one line.
     pub headline: String,
     /// What isn't modelled and decides whether it is so, for the first of the sets: `limit rate 5/second matches`.
@@ -76,8 +78,9 @@ pub struct Telling<'t> {
 }
 
 impl Telling<'_> {
-    /// All changes, those that matter most first: new connections before other packets, those from outside before those
-    /// of the host with itself; what is newly blocked, then what is newly allowed, then the rest; large sets first.
+    /// All changes, those that matter most first: new connections before other packets, those that programs send before
+    /// those that only scanners do, those from outside before those of the host with itself; what is newly blocked, then
+    /// what is newly allowed, then the rest; hosts that have a name before others, then large sets.
     pub fn changes(&self, compared: &Compared) -> Vec<ToldChange> {
         let mut told: Vec<(ToldChange, f32)> = compared
             .changes
@@ -86,7 +89,14 @@ impl Telling<'_> {
             .collect();
         told.sort_by(|(one, size), (other, other_size)| {
             let key = |change: &ToldChange| {
-                (!change.new, is_local(&change.packets), rank(change.effect), change.direction)
+                (
+                    !change.new,
+                    !change.packets.iter().any(|packets| ordinary(packets, change.new)),
+                    is_local(&change.packets),
+                    rank(change.effect),
+                    change.direction,
+                    !change.named,
+                )
             };
             key(one).cmp(&key(other)).then_with(|| other_size.total_cmp(size))
         });
@@ -105,6 +115,7 @@ impl Telling<'_> {
             title: title(change.effect),
             direction: change.direction,
             new: change.packets.iter().any(begins),
+            named: first.is_named(self.names),
             headline: first.headline(self.atoms, SHOWN_MEMBERS, self.names),
             given: first.conditions(self.atoms),
             sets: sets.iter().map(|set| set.words(self.atoms, SHOWN_MEMBERS, self.names)).collect(),
@@ -260,6 +271,15 @@ fn is_local(packets: &[PacketBox]) -> bool {
 /// True where packets that begin a connection are in the box.
 fn begins(packets: &PacketBox) -> bool {
     packets.get(Field::CT_STATE).is_none_or(|dim| dim.contains(ct_state::NEW))
+}
+
+/// True where packets are in the box as programs send them: a SYN alone, an ACK, no later fragment.
+fn ordinary(packets: &PacketBox, new: bool) -> bool {
+    let has = |field: Field, value: u128| packets.get(field).is_none_or(|dim| dim.contains(value));
+    let is_tcp = packets.get(Field::L4PROTO) == Some(&Dim::Range(6, 6));
+    let flags = if new { tcp_flag::SYN } else { tcp_flag::ACK };
+    let state = if new { ct_state::NEW } else { ct_state::ESTABLISHED };
+    has(Field::CT_STATE, state) && has(Field::FRAGMENT_OFFSET, 0) && (!is_tcp || has(Field::TCP_FLAGS, flags))
 }
 
 /// Roughly how many packets, as a logarithm.

@@ -6,7 +6,7 @@ use super::{Kind, Row, Way, Who};
 use firewarden_diagnostic::SourceMap;
 use firewarden_diagnostic::render::text::one_line;
 use firewarden_network::Host;
-use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, PacketBox};
+use firewarden_packet::{AtomTable, Dim, Field, IntervalSet, PacketBox, text};
 use firewarden_ruleset::ir::{Chain, RuleRef, Ruleset};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,7 +152,14 @@ impl Context<'_> {
                 match (info.domain, dim) {
                     ((0, 1), Dim::Range(1, _)) => words.push(format!("{text} matches")),
                     ((0, 1), Dim::Range(..)) => words.push(format!("{text} doesn't match")),
-                    _ => words.push(format!("{text} is in a part of its values")),
+                    (_, &Dim::Range(low, high)) if low == high => {
+                        words.push(format!("{text} is {}", text::value(info, low)));
+                    }
+                    (_, &Dim::Range(low, high)) => {
+                        let (low, high) = (text::value(info, low), text::value(info, high));
+                        words.push(format!("{text} is from {low} to {high}"));
+                    }
+                    _ => words.push(format!("{text} has some bits")),
                 }
                 continue;
             }

@@ -97,7 +97,7 @@ impl<'a> Lowerer<'a, '_> {
                     });
                     if let Some(known) = known {
                         let (at, index, _) = order.remove(known);
-                        if at != save_index && !self.later_replaces {
+                        if at == save_index || !self.later_replaces {
                             self.repeated(saves, (at, index), (save_index, table_index), v6);
                         }
                     }
@@ -115,7 +115,7 @@ impl<'a> Lowerer<'a, '_> {
         }
     }
 
-    /// Two texts have the same table. One of them would be left out, and with it maybe half of the rules.
+    /// The same table is there twice, in one text or in two. One of them would be left out, and with it maybe half of the rules.
     fn repeated(
         &mut self,
         saves: &[syntax::Save<'_>],
@@ -139,7 +139,7 @@ impl<'a> Lowerer<'a, '_> {
             )
         };
         self.diagnostics.push(
-            Diagnostic::error("repeated-table", format!("two files have the table `{name}` of {version}"))
+            Diagnostic::error("repeated-table", format!("the table `{name}` of {version} is there twice"))
                 .at(later, "this one")
                 .see(earlier, "and this one")
                 .help(help),
