@@ -6,11 +6,12 @@ use crate::snapshot::{
     ADDRESSES, CONNECTIONS, CONNTRACK, FORMAT_VERSION, IPSET, Manifest, ROUTES, RULES, RULESET, SOCKETS,
     SYSCTLS, Snapshot,
 };
-use crate::{clock, iptables, sysctl};
+use crate::{boot, clock, iptables, sysctl};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// How often the rules are read anew because they changed in the meantime.
 const ATTEMPTS: u32 = 5;
@@ -120,6 +121,10 @@ fn collect(options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
             collected.files.insert(SYSCTLS.to_owned(), pretty(&json!(values)));
         }
         Err(error) => collected.lack(SYSCTLS, error.to_string()),
+    }
+    if options.namespace.is_none() {
+        // What another namespace is given when the host starts, nobody knows.
+        boot::collect(Path::new("/"), &mut collected);
     }
     let manifest = Manifest {
         format: FORMAT_VERSION,

@@ -8,6 +8,7 @@
 
 pub mod actor;
 mod anonymize;
+mod boot;
 mod capture;
 mod clock;
 #[cfg(feature = "apply")]

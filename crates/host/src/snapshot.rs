@@ -35,6 +35,15 @@ pub const CONNTRACK: &str = "conntrack.txt";
 /// Sysctls, a map from names to values.
 pub const SYSCTLS: &str = "sysctls.json";
 
+/// The services that load rules when the host starts: a map with a list `services`.
+pub const BOOT: &str = "boot.json";
+/// What nft loads when the host starts, with the files that are included in place.
+pub const BOOT_RULESET: &str = "boot.nft";
+/// What iptables-restore loads when the host starts.
+pub const BOOT_IPTABLES: &str = "boot-iptables.rules";
+/// What ip6tables-restore loads when the host starts.
+pub const BOOT_IP6TABLES: &str = "boot-ip6tables.rules";
+
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

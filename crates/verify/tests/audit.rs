@@ -4,8 +4,12 @@ mod support;
 
 use firewarden_diagnostic::{Severity, Verdict};
 use firewarden_network::{ListenAddress, Listener};
-use firewarden_verify::audit::{Audit, AuditOptions, CHECKS, Subject, audit, read_baseline, write_baseline};
+use firewarden_verify::audit::{
+    Audit, AuditOptions, BootRules, CHECKS, Subject, audit, read_baseline, write_baseline,
+};
 use support::World;
+
+static NO_BOOT: std::collections::BTreeMap<String, BootRules> = std::collections::BTreeMap::new();
 
 fn subject(world: &World) -> Subject<'_> {
     Subject {
@@ -14,6 +18,7 @@ fn subject(world: &World) -> Subject<'_> {
         atoms: &world.atoms,
         sources: &world.sources,
         today: Some("2026-11-21"),
+        boot: &NO_BOOT,
         baseline: None,
     }
 }
@@ -403,4 +408,54 @@ fn rules_told_together_are_all_accounted_for() {
     assert_eq!(told.finding.diagnostic.notes, ["3 more rules of the chain, from line 11 on"]);
     let said = answer.summary.join("\n");
     assert!(said.contains("10 change nothing") && said.contains("told together"), "{said}");
+}
+
+/// Lines of findings about what is loaded at boot, and the summary.
+fn after_restart(running: &str, boot: Option<&str>, services: &[&str]) -> (Vec<Audit>, String) {
+    let mut world = World::bare(running);
+    let ruleset = boot.map(|text| world.ruleset("host", &[("boot.nft", text.to_owned())]));
+    let rules = BootRules {
+        services: services.iter().map(|name| (*name).to_owned()).collect(),
+        ruleset,
+        span: firewarden_diagnostic::Span::default(),
+    };
+    let boot = std::collections::BTreeMap::from([("host".to_owned(), rules)]);
+    let answer = audit(Subject { boot: &boot, ..subject(&world) }, AuditOptions::default()).unwrap();
+    let said = answer.summary.join("\n");
+    (vec![answer], said)
+}
+
+#[test]
+fn what_is_loaded_at_boot_is_compared_by_meaning() {
+    let told = |running: &str, boot: Option<&str>, services: &[&str]| -> Option<(String, Vec<String>)> {
+        let (answers, _) = after_restart(running, boot, services);
+        let found = answers[0].found.iter().find(|found| found.check.id == "boot-differs")?;
+        let diagnostic = &found.finding.diagnostic;
+        assert_eq!(diagnostic.severity, Severity::Warning);
+        Some((diagnostic.message.clone(), diagnostic.notes.clone()))
+    };
+    let boot = input(&["ct state established accept", "tcp dport { 22, 443 } accept"]);
+    let nft = ["nftables.service"];
+    let alike = input(&["ct state established accept", "tcp dport 443 accept", "tcp dport 22 accept"]);
+    assert_eq!(told(&alike, Some(&boot), &nft), None);
+    let more = input(&["ct state established accept", "tcp dport { 22, 80, 443 } accept"]);
+    let (message, notes) = told(&more, Some(&boot), &nft).unwrap();
+    assert_eq!(message, "after a restart, packets fare otherwise than now: 1 difference");
+    assert!(
+        notes[0].contains(":80 ") && notes[0].contains("is accepted now, and dropped after"),
+        "{notes:?}"
+    );
+    // What Docker and fail2ban add later is no difference, nor the policy that Docker sets.
+    let saved = "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n";
+    let running = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:f2b-sshd - [0:0]\n\
+        -A INPUT -p tcp -m tcp --dport 22 -j f2b-sshd\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n\
+        -A FORWARD -o docker0 -j DOCKER\n-A DOCKER -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT\n\
+        -A f2b-sshd -s 192.0.2.9/32 -j DROP\nCOMMIT\n";
+    assert_eq!(told(running, Some(saved), &["netfilter-persistent.service"]), None);
+    let (message, _) = told(&boot, Some("table inet none {}\n"), &[]).unwrap();
+    assert!(message.starts_with("nothing loads these rules"), "{message}");
+    // Where it isn't known, the summary says so.
+    let (answers, said) = after_restart(&boot, None, &["ufw.service"]);
+    assert!(answers[0].found.iter().all(|found| found.check.id != "boot-differs"));
+    assert!(said.contains("wasn't compared: ufw.service writes the rules"), "{said}");
 }

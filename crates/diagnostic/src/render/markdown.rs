@@ -129,7 +129,7 @@ fn longest_run(text: &str) -> usize {
 }
 
 /// A code span, in which Markdown acts on nothing. Empty text gives none.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     let text = quote(text, LONGEST);
     if text.is_empty() {
         return text;
@@ -140,7 +140,7 @@ fn code(text: &str) -> String {
 }
 
 /// A sentence: what stands between backticks becomes a code span, all else is escaped.
-fn prose(text: &str) -> String {
+pub fn prose(text: &str) -> String {
     let text = quote(text, LONGEST);
     let parts: Vec<&str> = text.split('`').collect();
     let mut out = String::new();
@@ -182,7 +182,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A finished piece of Markdown for a table's cell: a bar ends a cell, even within a code span.
-fn cell(markdown: &str) -> String {
+pub fn cell(markdown: &str) -> String {
     let mut out = String::with_capacity(markdown.len());
     let mut escaped = false;
     for c in markdown.chars() {

@@ -9,7 +9,7 @@ mod github;
 mod human;
 mod json;
 mod junit;
-mod markdown;
+pub mod markdown;
 mod place;
 mod sarif;
 mod snippet;

@@ -1,15 +1,16 @@
 //! What is wrong with rulesets, whatever they are for?
 
+mod boot;
+
 use super::Stopped;
 use super::check::today;
 use super::hosts::{self, Loaded};
+use super::reported::{self, Answer, Failure};
 use crate::cli::Audit;
-use crate::internal_error;
 use crate::load;
-use crate::output::{self, Color};
+use crate::output::Color;
 use crate::progress::Progress;
 use firewarden_diagnostic::{About, Diagnostic, Report, SourceMap};
-use firewarden_verify::Disagreement;
 use firewarden_verify::audit::{AuditOptions, Baseline, Subject, audit, read_baseline, write_baseline};
 use firewarden_verify::exposed::one_family;
 use std::path::Path;
@@ -17,52 +18,23 @@ use std::process::ExitCode;
 
 /// Runs the command.
 pub fn run(options: &Audit, color: Color) -> Result<ExitCode, Stopped> {
-    match answer(options) {
-        Ok((report, sources)) => {
-            output::print(&output::render(&report, &sources, options.format, color.style()))?;
-            Ok(ExitCode::from(report.exit_code()))
-        }
-        Err(disagreement) => {
-            internal_error::complain(&disagreement.to_string());
-            Ok(ExitCode::from(internal_error::INTERNAL_ERROR))
-        }
-    }
+    reported::print(answer(options), options.format, color)
 }
 
 /// The report, and the texts that it speaks of. Wrong input is in the report.
 ///
 /// # Errors
 /// What engine and interpreter don't agree about.
-pub fn answer(options: &Audit) -> Result<(Report, SourceMap), Box<Disagreement>> {
-    let subject: Vec<String> = options.input.paths.iter().map(|path| path.display().to_string()).collect();
-    let mut report = Report::new(env!("CARGO_PKG_VERSION"), "audit", subject.join(" "));
-    report.about = About::Checks;
-    let sources = match examine(options, &mut report) {
-        Ok(sources) => sources,
-        Err(Failure::Input(stopped)) => {
-            report.diagnostics = stopped.diagnostics;
-            stopped.sources
-        }
-        Err(Failure::Internal(disagreement)) => return Err(disagreement),
-    };
-    Ok((report, sources))
-}
-
-/// Why there is no answer.
-enum Failure {
-    Input(Stopped),
-    Internal(Box<Disagreement>),
-}
-
-impl From<Stopped> for Failure {
-    fn from(stopped: Stopped) -> Failure {
-        Failure::Input(stopped)
-    }
+pub fn answer(options: &Audit) -> Answer {
+    reported::answer("audit", &options.input.paths, |report| {
+        report.about = About::Checks;
+        examine(options, report)
+    })
 }
 
 /// Fills the report; gives the texts that it speaks of.
 fn examine(options: &Audit, report: &mut Report) -> Result<SourceMap, Failure> {
-    let Loaded { mut files, atoms, stack, mut hosts, .. } = hosts::load(&options.input)?;
+    let Loaded { mut files, mut atoms, stack, mut hosts, .. } = hosts::load(&options.input)?;
     if let (Some(name), Some(_)) = (&options.input.host, &stack) {
         let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
         if !known.contains(&name.as_str()) {
@@ -73,6 +45,8 @@ fn examine(options: &Audit, report: &mut Report) -> Result<SourceMap, Failure> {
     if load::has_errors(&files.diagnostics) {
         return Err(Stopped { diagnostics: files.diagnostics, sources: files.sources }.into());
     }
+    let boot =
+        boot::rules(&options.input.paths, stack.as_ref(), &mut files, &mut atoms).map_err(Stopped::from)?;
     let baseline = match &options.baseline {
         Some(path) => Some(known(path, &mut files)?),
         None => None,
@@ -89,6 +63,7 @@ fn examine(options: &Audit, report: &mut Report) -> Result<SourceMap, Failure> {
         atoms: &atoms,
         sources: &files.sources,
         today: today.as_deref(),
+        boot: &boot,
         baseline: baseline.as_ref(),
     };
     let answer = audit(subject, limits).map_err(Failure::Internal)?;

@@ -5,10 +5,10 @@ mod expect;
 use super::Stopped;
 use super::confirm;
 use super::hosts::{self, Loaded};
+use super::reported::{self, Answer, Failure};
 use crate::cli::{Check, Confirm};
-use crate::internal_error;
 use crate::load::{self, Files};
-use crate::output::{self, Color};
+use crate::output::Color;
 use crate::progress::Progress;
 use firewarden_diagnostic::{Diagnostic, Report, ResultItem, SourceMap, Span};
 use firewarden_network::Host;
@@ -16,52 +16,21 @@ use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
 use firewarden_verify::intent::{Expectation, Peer, parse_intent};
 use firewarden_verify::stack::DeclaredIntent;
-use firewarden_verify::{CheckOptions, Disagreement, Place};
+use firewarden_verify::{CheckOptions, Place};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs the command.
 pub fn run(options: &Check, color: Color) -> Result<ExitCode, Stopped> {
-    match answer(options) {
-        Ok((report, sources)) => {
-            output::print(&output::render(&report, &sources, options.format, color.style()))?;
-            Ok(ExitCode::from(report.exit_code()))
-        }
-        Err(disagreement) => {
-            internal_error::complain(&disagreement.to_string());
-            Ok(ExitCode::from(internal_error::INTERNAL_ERROR))
-        }
-    }
+    reported::print(answer(options), options.format, color)
 }
 
 /// The report, and the texts that it speaks of. Wrong input is in the report.
 ///
 /// # Errors
 /// What engine and interpreter don't agree about.
-pub fn answer(options: &Check) -> Result<(Report, SourceMap), Box<Disagreement>> {
-    let subject: Vec<String> = options.input.paths.iter().map(|path| path.display().to_string()).collect();
-    let mut report = Report::new(env!("CARGO_PKG_VERSION"), "check", subject.join(" "));
-    let sources = match examine(options, &mut report) {
-        Ok(sources) => sources,
-        Err(Failure::Input(stopped)) => {
-            report.diagnostics = stopped.diagnostics;
-            stopped.sources
-        }
-        Err(Failure::Internal(disagreement)) => return Err(disagreement.into()),
-    };
-    Ok((report, sources))
-}
-
-/// Why there is no answer.
-enum Failure {
-    Input(Stopped),
-    Internal(Disagreement),
-}
-
-impl From<Stopped> for Failure {
-    fn from(stopped: Stopped) -> Failure {
-        Failure::Input(stopped)
-    }
+pub fn answer(options: &Check) -> Answer {
+    reported::answer("check", &options.input.paths, |report| examine(options, report))
 }
 
 /// Fills the report; gives the texts that it speaks of.
@@ -114,14 +83,11 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
     }
     let progress = Progress::start("checking intents");
     let checked =
-        firewarden_verify::check(&mut hosts, stack.as_ref(), &intents, &mut atoms, &files.sources, &limits)
-            .map_err(Failure::Internal)?;
+        firewarden_verify::check(&mut hosts, stack.as_ref(), &intents, &mut atoms, &files.sources, &limits)?;
     report.results = checked.results;
     files.diagnostics.extend(proposed(&report.results));
     if let Some(change) = change {
-        let mut found = change
-            .examine(&mut hosts, stack.as_ref(), &mut atoms, &files.sources)
-            .map_err(Failure::Internal)?;
+        let mut found = change.examine(&mut hosts, stack.as_ref(), &mut atoms, &files.sources)?;
         report.results.append(&mut found);
     }
     let mut loaded = Loaded { files, atoms, stack, hosts, inputs };

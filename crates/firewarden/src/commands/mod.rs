@@ -19,6 +19,7 @@ mod meaning;
 mod paths;
 #[cfg(feature = "apply")]
 mod plan;
+mod reported;
 #[cfg(feature = "apply")]
 mod state_folder;
 mod trace;

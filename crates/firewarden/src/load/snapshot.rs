@@ -70,6 +70,56 @@ fn read_parts(folder: &Path, files: &mut Files, with_rules: bool) -> Result<Capt
     Ok(Captured { host, rulesets, tcp_loose, manifest })
 }
 
+/// What a host loads when it starts.
+#[derive(Debug)]
+pub struct Boot {
+    /// The host.
+    pub host: String,
+    /// The enabled services that load rules.
+    pub services: Vec<String>,
+    /// The files of those whose file is known; `None` where one of them couldn't be read.
+    pub rulesets: Option<Vec<RulesetFile>>,
+    /// The file that names the services.
+    pub listing: FileId,
+}
+
+/// What the host of a snapshot loads when it starts; `None` where the snapshot doesn't say.
+///
+/// # Errors
+/// A diagnostic where a file is there and can't be read.
+pub fn boot(folder: &Path, files: &mut Files) -> Result<Option<Boot>, Diagnostic> {
+    #[derive(serde::Deserialize)]
+    struct Listing {
+        services: Vec<String>,
+    }
+    let path = folder.join(format::BOOT);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let manifest = files.open(&folder.join(format::MANIFEST))?;
+    let Ok(about) = format::read_manifest(files.text(manifest)) else { return Ok(None) };
+    let listing = files.open(&path)?;
+    let Listing { services } = serde_json::from_str(files.text(listing)).map_err(|why| {
+        Diagnostic::error("snapshot-file", format!("`{}` can't be read: {why}", files.name(listing)))
+            .at(Span::new(listing, 0, 0), "")
+            .help("take the snapshot again with `firewarden capture`")
+    })?;
+    let names = [format::BOOT_RULESET, format::BOOT_IPTABLES, format::BOOT_IP6TABLES];
+    let mut rulesets = Vec::new();
+    for name in names {
+        let path = folder.join(name);
+        if path.is_file() {
+            let file = files.open(&path)?;
+            let format = detect::detect(files.text(file), files.name(file))?;
+            if !matches!(format, Format::Stack | Format::Empty) {
+                rulesets.push(RulesetFile { file, format });
+            }
+        }
+    }
+    let complete = !names.iter().any(|name| about.missing.contains_key(*name));
+    Ok(Some(Boot { host: about.host, services, rulesets: complete.then_some(rulesets), listing }))
+}
+
 struct Reader<'r> {
     folder: &'r Path,
     files: &'r mut Files,

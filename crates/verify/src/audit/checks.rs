@@ -53,6 +53,7 @@ checks! {
     EXACT_STATUS = "exact-status", "rules about the connection's status ask for bits", [];
     LISTENING_UNNAMED = "listening-unnamed", "every port that something listens on, other than on the loopback, is named by a rule", [];
     DROPS_NOT_LOGGED = "drops-not-logged", "what is denied by default is logged", [];
+    BOOT_DIFFERS = "boot-differs", "the host has the rules that run now after a restart, too", ["PCI DSS 4 1.2.8"];
     SUPPRESSION_EXPIRED = "suppression-expired", "no exception has expired", [];
     SUPPRESSION_INVALID = "suppression-invalid", "every exception names a known check and gives a reason", [];
     SUPPRESSION_UNUSED = "suppression-unused", "every exception is about something that is found", [];

@@ -8,6 +8,7 @@
 //! Everything found is a [`Found`], which `settle` may take for excused: by a comment, the stack file or a baseline.
 
 mod bases;
+mod boot;
 mod boxes;
 mod checks;
 mod defaults;
@@ -23,6 +24,7 @@ mod summary;
 mod words;
 
 pub use bases::packets;
+pub use boot::BootRules;
 pub use checks::{ALL as CHECKS, Check};
 pub use reach::{Deciders, Life, Met, Prober};
 pub use removal::Removal;
@@ -38,6 +40,7 @@ use firewarden_engine::Engine;
 use firewarden_network::Host;
 use firewarden_packet::AtomTable;
 use firewarden_ruleset::ir::{ChainId, RuleRef};
+use std::collections::BTreeMap;
 
 /// Where the search ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +118,8 @@ pub struct Subject<'a> {
     pub sources: &'a SourceMap,
     /// Today as `2026-11-21`; without it no exception expires.
     pub today: Option<&'a str>,
+    /// What hosts load when they start, by their names, where that is known.
+    pub boot: &'a BTreeMap<String, BootRules>,
     /// What was there before.
     pub baseline: Option<&'a Baseline>,
 }
@@ -146,6 +151,7 @@ pub fn audit(subject: Subject<'_>, options: AuditOptions) -> Result<Audit, Box<D
         defaults::examine(&mut context, &ledger, &open, &mut tally);
         lint::examine(&mut context);
         listening::examine(&mut context, &ledger);
+        boot::examine(&mut context, &mut tally.boot_unknown);
         for entry in &mut own {
             entry.host.clone_from(&host.name);
         }

@@ -31,6 +31,8 @@ pub struct Tally {
     pub undecided: Vec<Span>,
     /// False where what can be reached isn't known completely.
     pub open_incomplete: bool,
+    /// Why what hosts load when they start wasn't compared with what runs.
+    pub boot_unknown: Vec<String>,
     /// Questions about defaults that weren't decided.
     pub defaults_undecided: usize,
 }
@@ -148,6 +150,9 @@ pub fn sentences(found: &[Found], tally: &Tally) -> Vec<String> {
             "{} not looked at: in chains that nothing calls, or in tables that see no IP packets",
             count(tally.unseen, "rule")
         ));
+    }
+    for why in &tally.boot_unknown {
+        sentences.push(format!("what is loaded when the host starts wasn't compared: {why}"));
     }
     let open: Vec<&Found> = found.iter().filter(|found| found.settled.is_none()).collect();
     let of = |severity| open.iter().filter(|found| found.finding.diagnostic.severity == severity).count();

@@ -5,7 +5,10 @@ use super::cross::{Crossed, Crossing, Direction, Ending};
 use super::seen::{Seen, seen};
 use crate::address::packets_of;
 use firewarden_engine::{Detail, Flow, OutOfBudget, Step, StepKind};
-use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state};
+use firewarden_network::Host;
+use firewarden_packet::{
+    AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state, fib_type, tcp_flag,
+};
 use firewarden_ruleset::ir::{ChainType, Hook, RuleRef, Ruleset};
 use std::collections::BTreeMap;
 

@@ -5,6 +5,7 @@ use super::{Answer, HostAnswer, IntentChange, json};
 use crate::output::AnswerFormat;
 use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_diagnostic::render::Style;
+use firewarden_diagnostic::render::markdown::{cell as escaped_cell, code as code_span, prose};
 use firewarden_diagnostic::render::text::{clip, one_line};
 use firewarden_diagnostic::{SourceMap, Span, Verdict};
 use firewarden_packet::AtomTable;
@@ -265,8 +266,8 @@ impl Human<'_> {
 
 /// For a pull request: a summary, a table of the changes, and the rules folded away.
 fn markdown(answer: &Answer, sources: &SourceMap) -> String {
-    let cell = |text: &str| one_line(text).replace('|', "\\|").replace('<', "&lt;");
-    let code = |text: &str| format!("`{}`", cell(text).replace('`', "'"));
+    let cell = |text: &str| escaped_cell(&prose(text));
+    let code = |text: &str| escaped_cell(&code_span(text));
     let mut out = String::new();
     let _ = writeln!(
         out,

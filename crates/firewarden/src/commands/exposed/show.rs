@@ -3,6 +3,7 @@
 use crate::output::AnswerFormat;
 use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_diagnostic::render::Style;
+use firewarden_diagnostic::render::markdown::{cell, code, prose};
 use firewarden_diagnostic::render::text::{clip, one_line};
 use firewarden_verify::exposed::{Exposed, Kind, Row, Unfinished, Way, Who, Words};
 use schemars::JsonSchema;
@@ -291,13 +292,37 @@ fn wrapped(lines: &[String]) -> Vec<String> {
     out
 }
 
+/// A rule and its place; the place of what isn't written anywhere is empty.
+#[derive(PartialEq)]
+struct RuleLine {
+    place: String,
+    text: String,
+}
+
+impl RuleLine {
+    fn plain(&self) -> String {
+        if self.place.is_empty() { self.text.clone() } else { format!("{}  {}", self.place, self.text) }
+    }
+
+    /// For a cell of a table.
+    fn markdown(&self) -> String {
+        match self.place.is_empty() {
+            true => cell(&prose(&self.text)),
+            false => cell(&format!("{} {}", code(&self.place), code(&self.text))),
+        }
+    }
+}
+
 /// The rules of a row with their places, each once.
-fn rules(row: &Row) -> Vec<String> {
+fn rules(row: &Row) -> Vec<RuleLine> {
     let mut lines = Vec::new();
     for who in row.ipv4.iter().chain(&row.ipv6) {
         let line = match who.line {
-            0 => who.rule.clone(),
-            line => format!("{}:{line}  {}", who.file, clip(&who.rule, LONGEST_RULE)),
+            0 => RuleLine { place: String::new(), text: who.rule.clone() },
+            line => RuleLine {
+                place: format!("{}:{line}", who.file),
+                text: clip(&who.rule, LONGEST_RULE).to_string(),
+            },
         };
         if !lines.contains(&line) {
             lines.push(line);
@@ -358,7 +383,7 @@ fn human(hosts: &[Exposed], style: Style) -> String {
                     push(&mut out, format_args!("{}\n", paint(text.trim_end(), ansi)));
                 }
                 for rule in rules(row) {
-                    push(&mut out, format_args!("  {:left$}    {}\n", "", paint(&rule, dim)));
+                    push(&mut out, format_args!("  {:left$}    {}\n", "", paint(&rule.plain(), dim)));
                 }
             }
         }
@@ -396,14 +421,11 @@ fn notes(host: &Exposed, out: &mut String) {
 }
 
 fn markdown(hosts: &[Exposed]) -> String {
-    let cell = |lines: &[String]| {
-        let all: Vec<String> =
-            lines.iter().map(|line| line.replace('|', "\\|").replace('<', "&lt;")).collect();
-        all.join("<br>")
-    };
+    let several =
+        |lines: &[String]| lines.iter().map(|line| cell(&prose(line))).collect::<Vec<_>>().join("<br>");
     let mut out = String::new();
     for host in hosts {
-        push(&mut out, format_args!("## {}\n", one_line(&host.name)));
+        push(&mut out, format_args!("## {}\n", prose(&host.name)));
         for way in [Way::Input, Way::Forward] {
             let rows: Vec<&Row> = host.rows.iter().filter(|row| row.way == way).collect();
             if rows.is_empty() {
@@ -411,9 +433,12 @@ fn markdown(hosts: &[Exposed]) -> String {
             }
             push(&mut out, format_args!("\n| {} | IPv4 | IPv6 | rule |\n|---|---|---|---|\n", heading(way)));
             for row in rows {
-                let (ipv4, ipv6) = (cell(&words(host, row, 2)), cell(&words(host, row, 10)));
-                let places: Vec<String> = rules(row);
-                push(&mut out, format_args!("| {} | {ipv4} | {ipv6} | {} |\n", subject(row), cell(&places)));
+                let (ipv4, ipv6) = (several(&words(host, row, 2)), several(&words(host, row, 10)));
+                let rules: Vec<String> = rules(row).iter().map(RuleLine::markdown).collect();
+                push(
+                    &mut out,
+                    format_args!("| {} | {ipv4} | {ipv6} | {} |\n", subject(row), rules.join("<br>")),
+                );
             }
         }
         notes(host, &mut out);

@@ -134,17 +134,17 @@ impl<'a> Lowerer<'a, '_> {
         context.atom_test(atom, option.negated);
     }
 
-    /// Tests of which one holds for a member.
     /// Keeps what is given of a set whose membership stays open, for those who compare rulesets.
     fn declare_unknown(&mut self, name: &str) {
         let Some(&(text, set)) = self.sets.known.get(name) else { return };
         if self.out.uninterpreted.iter().any(|known| known.table.is_none() && *known.name == *name) {
             return;
         }
+        let mut members: Vec<Member<'_>> = set.entries.iter().map(|entry| member(entry, text.text)).collect();
+        members.sort_unstable();
+        members.dedup();
         let mut hasher = DefaultHasher::new();
-        for entry in &set.entries {
-            format!("{entry:?}").hash(&mut hasher);
-        }
+        members.hash(&mut hasher);
         self.out.uninterpreted.push(Uninterpreted {
             table: None,
             kind: "ipset",
@@ -154,6 +154,7 @@ impl<'a> Lowerer<'a, '_> {
         });
     }
 
+    /// Tests of which one holds for a member.
     fn memberships(
         &mut self,
         context: &RuleContext<'_, '_>,
@@ -451,4 +452,25 @@ fn disjoint(mut products: Vec<(Product, Span)>) -> Option<Vec<SetElement>> {
         start = end;
     }
     Some(elements)
+}
+
+/// A member of a set by its values, wherever it stands: an exception or not, and for each part what it is, its values,
+/// and a name.
+type Member<'t> = (bool, SmallVec<[(u8, u128, u128, &'t str); 2]>);
+
+fn member<'t>(entry: &Entry, text: &'t str) -> Member<'t> {
+    let part = |part: &Part| match *part {
+        Part::Addresses(low, high) => (0, low, high, ""),
+        Part::Ports(protocol, low, high) => {
+            let of = |port: u16| u128::from(protocol) << 16 | u128::from(port);
+            (1, of(low), of(high), "")
+        }
+        Part::BarePorts(low, high) => (2, low.into(), high.into(), ""),
+        Part::Mac(address) => (3, address.into(), address.into(), ""),
+        Part::AnyMac => (4, 0, 0, ""),
+        Part::Mark(mark) => (5, mark.into(), mark.into(), ""),
+        Part::Interface(name, bridge_port) => (6, bridge_port.into(), 0, name.raw(text)),
+        Part::Set(name) => (7, 0, 0, name.raw(text)),
+    };
+    (entry.nomatch, entry.parts.iter().map(part).collect())
 }
