@@ -25,6 +25,7 @@ mod recover;
 mod slots;
 #[expect(unsafe_code, reason = "what a child does between fork and exec has no safe interface")]
 mod spawn;
+mod work;
 
 pub use client::{
     Change, ClientError, Launcher, Status, TakenOver, Wish, archive, ask, start, status, take_over, wait_for,
@@ -34,3 +35,4 @@ pub use folder::{Home, HomeError, Job, Terms, trial_name};
 pub use process::serve;
 pub use reading::namespace;
 pub use recover::{Manifest, RecoverError, Recovered, confirmed, recover};
+pub use work::{is_at_work, set_at_work};

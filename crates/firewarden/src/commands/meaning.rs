@@ -8,7 +8,7 @@ use crate::output::{AnswerFormat, Color};
 use firewarden_change::plan::{Evidence, IntentVerdicts, Probe, ProbeTarget};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::snapshot::{self, IP6TABLES, IPSET, IPTABLES, RULESET};
-use firewarden_host::state::State;
+use firewarden_host::state::{State, nft_tables, save_tables};
 use firewarden_host::{CaptureOptions, LEGACY, Snapshot};
 use firewarden_verify::probes::{Target, attempts};
 use std::path::{Path, PathBuf};
@@ -102,8 +102,13 @@ impl Subject {
 
 /// Adds what differs on a host.
 fn describe(host: &HostAnswer, evidence: &mut Evidence) {
-    let changes = host.changes.iter().map(|change| format!("{}: {}", change.title, change.headline));
-    evidence.changes.extend(changes);
+    for change in &host.changes {
+        // Several sets of packets may have one headline, which is all that is told here.
+        let line = format!("{}: {}", change.title, change.headline);
+        if !evidence.changes.contains(&line) {
+            evidence.changes.push(line);
+        }
+    }
     for cut in &host.cuts {
         let manner = if cut.now { "cut" } else { "goes on, but could not be opened again" };
         let rule = if cut.rule.text.is_empty() { String::new() } else { format!(" by `{}`", cut.rule.text) };
@@ -133,8 +138,9 @@ fn count(number: usize, word: &str) -> String {
 fn with_rules(live: &Snapshot, state: &State) -> Snapshot {
     let mut snapshot = live.clone();
     let [legacy, legacy6] = LEGACY;
+    let nft = without_saved(state);
     let texts = [
-        (RULESET, &state.nft),
+        (RULESET, &nft),
         (IPTABLES, &state.iptables),
         (IP6TABLES, &state.ip6tables),
         (legacy, &state.legacy_iptables),
@@ -149,6 +155,16 @@ fn with_rules(live: &Snapshot, state: &State) -> Snapshot {
         };
     }
     snapshot
+}
+
+/// What nft lists but for tables that iptables-save lists as well, which count as that says.
+fn without_saved(state: &State) -> String {
+    let saved = |family: &str, save: &str| -> Vec<String> {
+        save_tables(save).into_iter().map(|(table, _)| format!("{family} {table}")).collect()
+    };
+    let saved = [saved("ip", &state.iptables), saved("ip6", &state.ip6tables)].concat();
+    let kept = nft_tables(&state.nft).into_iter().filter(|(name, _)| !saved.contains(name));
+    kept.map(|(_, text)| text).collect()
 }
 
 fn probe(attempt: firewarden_verify::probes::Attempt) -> Probe {

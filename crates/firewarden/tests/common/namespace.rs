@@ -9,32 +9,51 @@ use std::process::{Child, Command, Output, Stdio};
 /// for the end of a pipe. It has a `/run` of its own, so that servers in it leave nothing behind.
 pub struct Namespace {
     holder: Child,
+    /// A process in it.
+    inside: String,
+    /// What is entered.
+    kinds: &'static [&'static str],
 }
 
 impl Namespace {
     /// Makes one; the error says why that isn't possible here.
     pub fn new() -> Result<Namespace, String> {
-        let script = "mount -t tmpfs none /run && echo ready && exec cat >/dev/null";
+        Namespace::of(&["--net", "--mount"], &[], "")
+    }
+
+    /// Makes one whose processes end with it, servers and what they started included.
+    pub fn with_processes() -> Result<Namespace, String> {
+        let kinds = &["--net", "--mount", "--pid"];
+        Namespace::of(kinds, &["--fork", "--kill-child"], "mount -t proc proc /proc &&")
+    }
+
+    fn of(kinds: &'static [&'static str], more: &[&str], first: &str) -> Result<Namespace, String> {
+        // The shell reads its own number before `/proc` shows another one.
+        let script = format!(
+            "read me rest </proc/self/stat; {first} mount -t tmpfs none /run && echo $me && exec cat >/dev/null"
+        );
         let mut holder = Command::new("unshare")
-            .args(["--net", "--mount", "--propagation", "private", "sh", "-c", script])
+            .args(kinds)
+            .args(more)
+            .args(["--propagation", "private", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot run unshare: {error}"))?;
-        let mut ready = String::new();
+        let mut inside = String::new();
         let mut out = BufReader::new(holder.stdout.take().unwrap());
-        out.read_line(&mut ready).unwrap();
-        if ready != "ready\n" {
+        out.read_line(&mut inside).unwrap();
+        if inside.is_empty() {
             let told = holder.wait_with_output().unwrap();
             return Err(String::from_utf8_lossy(&told.stderr).trim().to_owned());
         }
-        Ok(Namespace { holder })
+        Ok(Namespace { holder, inside: inside.trim().to_owned(), kinds })
     }
 
     /// The number of a process in it.
     pub fn id(&self) -> String {
-        self.holder.id().to_string()
+        self.inside.clone()
     }
 
     pub fn path(&self) -> PathBuf {
@@ -45,7 +64,7 @@ impl Namespace {
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         let folder = std::env::current_dir().unwrap();
-        command.args(["--target", &self.id(), "--net", "--mount"]);
+        command.args(["--target", &self.inside]).args(self.kinds);
         command.arg(format!("--wdns={}", folder.display())).arg(program);
         command
     }

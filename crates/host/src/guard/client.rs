@@ -2,7 +2,7 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, reading, slots};
+use super::{clock, files, keep, reading, slots, work};
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};
@@ -270,6 +270,11 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
         terms.parts.iter().flatten().map(|(name, digest)| name.len() + digest.len() + 8).sum::<usize>();
     put("touched.json", &files::reserved(reading::ROOM + known))?;
     put("reserve", &vec![b' '; room])?;
+    if matches!(change, Change::Command { .. }) {
+        put(work::FILE, &files::reserved(work::ROOM))?;
+        let own = std::process::id();
+        work::write(folder, &[own]).map_err(|error| failed(&folder.join(work::FILE), error))?;
+    }
     put("lock", b"")?;
     put("guard.log", b"")?;
     put("state", &slots::empty())?;

@@ -5,7 +5,7 @@ use firewarden_packet::{AtomTable, Field, PacketBox};
 use firewarden_verify::diff::{
     CutConnection, Direction, Names, Telling, ToldChange, ToldRule, cut_connections,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Connections that a change cuts.
@@ -50,12 +50,17 @@ pub fn cuts(
 ) -> Vec<Cut> {
     let cut = cut_connections(telling.before, telling.after, &telling.before.connections, atoms);
     let mut groups: BTreeMap<(bool, String, String), Cut> = BTreeMap::new();
+    // The host's sockets and its connection tracking tell of the same connection, each in its own way.
+    let mut counted = BTreeSet::new();
     for CutConnection { connection, now, decider } in cut {
         let flow = flow(&connection, names);
         let rule = telling.rule(decider, telling.after);
         let key = (!now, flow.clone(), format!("{:?}", decider));
         let group = groups.entry(key).or_insert(Cut { flow, count: 0, now, rule, own_session: false });
-        group.count += 1;
+        let ends = (connection.nfproto, connection.protocol, connection.source, connection.destination);
+        if counted.insert((!now, ends)) {
+            group.count += 1;
+        }
         group.own_session |= session.is_some_and(|session| is_of(&connection, session));
     }
     let mut cuts: Vec<Cut> = groups.into_values().collect();

@@ -28,6 +28,12 @@ pub fn confirm(options: &Confirm, color: Color) -> Result<ExitCode, Stopped> {
             .help("confirm over a connection that you open now, or insist with `--this-session`")
             .into());
     }
+    if guard::is_at_work(&home) {
+        let message = "the guarded command still runs, or what it did is being judged";
+        return Err(Diagnostic::error("at-work", message)
+            .help("confirm once `firewarden guard` says that it waits, or take it back with `firewarden revert`")
+            .into());
+    }
     let wish = Wish::Confirm { ruleset: None };
     guard::ask(&home, &wish, asker("")).map_err(|error| failed(&error))?;
     // A refusal is a note in a record that isn't over.
@@ -82,11 +88,15 @@ pub fn status(options: &StatusOptions, color: Color) -> Result<ExitCode, Stopped
         problems.push("no guard lives: another one is started, which goes on".to_owned());
         guard::take_over(&home, &launcher()?).map_err(|error| failed(&error))?;
     }
-    let words = phase.map_or("the guard has not said anything yet".to_owned(), outcome::phase);
+    let mut words = phase.map_or("the guard has not said anything yet".to_owned(), outcome::phase);
+    let at_work = !status.is_done() && guard::is_at_work(&home);
+    if at_work {
+        words = "the command runs, or what it did is being judged".to_owned();
+    }
     let text = match options.format {
         EventFormat::Json => {
             let trial = json!({
-                "id": status.terms.id, "about": record::about(&status), "guarded": status.guarded,
+                "id": status.terms.id, "about": record::about(&status), "guarded": status.guarded, "at_work": at_work,
                 "left_seconds": status.left.as_secs_f64(), "record": status.record, "text": words, "problems": problems,
             });
             format!("{}\n", json!({ "version": 1, "trial": trial }))

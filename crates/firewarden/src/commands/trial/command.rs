@@ -1,6 +1,7 @@
 //! `firewarden guard -- COMMAND`: the protection of a trial around anything that changes rules.
 
 use super::events::Teller;
+use super::gone::gone;
 use super::probes::Probes;
 use super::{
     asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
@@ -62,7 +63,13 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
     let outcome = Guarded { options, home: &home, teller: &teller, status: &status, color }
         .attend(&before, &subject, &probes)?;
     match outcome {
-        End::Trial(outcome) => Ok(conclude(&home, &teller, outcome.as_ref())),
+        End::Trial(outcome) => {
+            let exit = conclude(&home, &teller, outcome.as_ref());
+            if !matches!(outcome, Some(Outcome::Confirmed { .. })) {
+                teller.note("files that the command wrote, and what running programs think of their rules, are not brought back");
+            }
+            Ok(exit)
+        }
         End::NothingChanged(outcome) => {
             conclude(&home, &teller, outcome.as_ref());
             teller.note("the command changed no rule");
@@ -103,6 +110,9 @@ impl Guarded<'_> {
         if digest == before.digest() {
             return self.revert("the command changed no rule").map(End::NothingChanged);
         }
+        for what in gone(before, &after) {
+            self.teller.note(&format!("gone, and it may be another program's: {what}"));
+        }
         let evidence = match subject.evidence(before, &after, self.color) {
             Ok(evidence) => evidence,
             Err(stopped) => {
@@ -132,6 +142,9 @@ impl Guarded<'_> {
             if self.options.auto_confirm {
                 self.teller.note("nothing was proved or probed, so nothing confirms it by itself: declare intents with `--stack`");
             }
+            if let Err(error) = guard::set_at_work(self.home, &[]) {
+                return self.revert(&format!("nobody could confirm it: {error}")).map(End::Trial);
+            }
             let left = guard::status(self.home).map_err(|error| failed(&error))?;
             self.teller.waiting(left.map_or(Duration::ZERO, |status| status.left));
         }
@@ -150,6 +163,11 @@ impl Guarded<'_> {
                     .help("nothing was changed; check the command after `--`"));
             }
         };
+        // A confirmation that came too early would keep a part of the rules.
+        let workers = [std::process::id(), child.id()];
+        if let Err(error) = guard::set_at_work(self.home, &workers) {
+            self.teller.trouble(&format!("that the command runs cannot be written: {error}"));
+        }
         loop {
             match child.try_wait() {
                 Ok(Some(status)) => return Ok(Some(status)),

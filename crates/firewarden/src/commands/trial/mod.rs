@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod command;
 mod events;
+mod gone;
 mod outcome;
 mod probes;
 mod record;
