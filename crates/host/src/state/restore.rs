@@ -3,7 +3,7 @@
 use super::{State, canonical_ipset, canonical_iptables, canonical_nft, nft_tables, save_tables};
 use crate::iptables::has_opaque_rules;
 use firewarden_change::plan::{Loader, Script};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happens to tables that the wanted ruleset doesn't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub fn scripts(wanted: &State, now: &State, others: Others) -> Vec<Script> {
     if canonical_ipset(&wanted.ipset) != canonical_ipset(&now.ipset) {
         add(Loader::IpsetRestore, sets(&wanted.ipset));
     }
-    let (nft, opaque) = tables(wanted, now, others);
+    let (nft, of_iptables) = tables(wanted, now, others);
     add(Loader::Nft, nft);
     for (family, loader, save) in [
         ("ip", Loader::IptablesRestore, &wanted.iptables),
@@ -36,7 +36,7 @@ pub fn scripts(wanted: &State, now: &State, others: Others) -> Vec<Script> {
     ] {
         let tables = save_tables(save);
         let text = tables.iter().filter_map(|(name, text)| {
-            let listed = opaque.get(&format!("{family} {name}"))?;
+            let listed = of_iptables.get(&format!("{family} {name}"))?;
             Some(
                 text.lines()
                     .filter(|line| is_there(line, listed))
@@ -74,17 +74,36 @@ fn is_there(line: &str, listed: &str) -> bool {
     }
 }
 
+/// Whether iptables made a table, going by its save, and nothing is in it that iptables doesn't know. Loaded in nft's words,
+/// its rules would mean the same, but in expressions that iptables doesn't take for its own: it would refuse to list them.
+fn is_of_iptables(listed: &str, save: &str) -> bool {
+    let declared = |line| str::strip_prefix(line, ':').and_then(|rest| rest.split(' ').next());
+    let chains: BTreeSet<&str> = save.lines().filter_map(declared).collect();
+    let is_known = |line: &str| {
+        let Some(declared) = line.strip_prefix('\t').filter(|rest| !rest.starts_with(['\t', '}'])) else {
+            return true;
+        };
+        let chain = declared.strip_prefix("chain ").and_then(|rest| rest.split(' ').next());
+        chain.is_some_and(|chain| chains.contains(chain))
+    };
+    !save.is_empty() && listed.lines().all(is_known)
+}
+
 /// The script for nft, and the tables that iptables has to fill, with what nft lists of them.
 fn tables(wanted: &State, now: &State, others: Others) -> (String, BTreeMap<String, String>) {
     let saves = |state: &State, name: &str| -> String {
         let (family, table) = name.split_once(' ').unwrap_or_default();
-        let save = if family == "ip" { &state.iptables } else { &state.ip6tables };
+        let save = match family {
+            "ip" => &state.iptables,
+            "ip6" => &state.ip6tables,
+            _ => "",
+        };
         let tables = save_tables(save);
         tables.iter().filter(|(of, _)| of == table).map(|(_, text)| canonical_iptables(text)).collect()
     };
     let there: BTreeMap<String, String> = nft_tables(&now.nft).into_iter().collect();
     let mut script = String::new();
-    let mut opaque = BTreeMap::new();
+    let mut of_iptables = BTreeMap::new();
     let listed = nft_tables(&wanted.nft);
     for (name, text) in &listed {
         let same = there.get(name).is_some_and(|now| canonical_nft(now) == canonical_nft(text));
@@ -93,8 +112,8 @@ fn tables(wanted: &State, now: &State, others: Others) -> (String, BTreeMap<Stri
         }
         // Adding a table that is there does nothing, so that it can be deleted in any case.
         script.push_str(&format!("add table {name}\ndelete table {name}\n"));
-        if has_opaque_rules(text) {
-            opaque.insert(name.clone(), text.clone());
+        if has_opaque_rules(text) || is_of_iptables(text, &saves(wanted, name)) {
+            of_iptables.insert(name.clone(), text.clone());
         } else {
             script.push_str(text);
         }
@@ -104,7 +123,7 @@ fn tables(wanted: &State, now: &State, others: Others) -> (String, BTreeMap<Stri
             script.push_str(&format!("delete table {name}\n"));
         }
     }
-    (script, opaque)
+    (script, of_iptables)
 }
 
 /// The script for the old iptables.

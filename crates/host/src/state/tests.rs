@@ -1,4 +1,5 @@
 use super::*;
+use firewarden_change::plan::Loader;
 
 const LISTING: &str = "\
 table inet filter { # handle 1
@@ -148,4 +149,44 @@ fn rules_of_iptables_that_nft_has_no_words_for_count_with_their_save() {
     let plain = state.digest();
     state.iptables.clear();
     assert_eq!(state.digest(), plain);
+}
+
+/// What `nft` would make of them, iptables wouldn't take for its own.
+#[test]
+fn tables_of_iptables_are_brought_back_by_it_and_others_by_nft() {
+    let listed = "\
+table ip filter { # handle 1
+\tchain INPUT { # handle 1
+\t\ttype filter hook input priority filter; policy accept;
+\t\tmeta l4proto tcp tcp dport 22 counter packets 0 bytes 0 accept # handle 2
+\t}
+}
+table ip nat { # handle 2
+\tset own { # handle 3
+\t\ttype ipv4_addr
+\t}
+\tchain PREROUTING { # handle 1
+\t\ttype nat hook prerouting priority dstnat; policy accept;
+\t}
+}
+table inet filter { # handle 3
+\tchain INPUT { # handle 1
+\t}
+}
+";
+    let filter = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n";
+    let wanted = State {
+        nft: listed.to_owned(),
+        iptables: format!("{filter}*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"),
+        ip6tables: filter.to_owned(),
+        ..State::default()
+    };
+    let scripts = restore::scripts(&wanted, &State::default(), restore::Others::Remove);
+    let [nft, iptables] = scripts.as_slice() else { panic!("{scripts:?}") };
+    assert_eq!((nft.loader, iptables.loader), (Loader::Nft, Loader::IptablesRestore));
+    assert!(nft.text.contains("delete table ip filter\n") && !nft.text.contains("dport 22"), "{}", nft.text);
+    assert!(nft.text.contains("set own {") && nft.text.contains("table inet filter {"), "{}", nft.text);
+    // A hook that the table doesn't have isn't made.
+    assert_eq!(iptables.text, filter.replace(":OUTPUT ACCEPT [0:0]\n", ""));
+    assert_eq!(restore::scripts(&wanted, &wanted, restore::Others::Remove), []);
 }
