@@ -243,6 +243,10 @@ impl Teller<'_> {
             return format!("`{}` {}", info.text, if value == 0 { "does not match" } else { "matches" });
         }
         let word = text::value(info, value);
+        if &*info.kind == "interface" && word.starts_with("0x") {
+            // Between two names that rules ask for: what no interface is called stands for all others.
+            return format!("`{}` on {} is none that a rule names", info.text, info.scope);
+        }
         if &*info.kind == "interface" && self.model.hosts.len() > 1 {
             return format!("`{}` on {} is `{word}`", info.text, info.scope);
         }
