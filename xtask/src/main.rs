@@ -3,6 +3,7 @@
 mod bench;
 mod corpus;
 mod differential;
+mod figures;
 mod kills;
 mod mutants;
 mod schemas;
@@ -27,6 +28,8 @@ enum Command {
     Differential(differential::Options),
     /// Kill clients, guards and loaders of changes on trial, and see what the kernel holds in the end.
     Kills(kills::Options),
+    /// Measure how long a change takes, from arming to the return of the old rules.
+    Figures(figures::Options),
     /// Plant mistakes in a copy of the workspace and see whether the tests catch them.
     Mutants(mutants::Options),
     /// Write the schemas and the help texts under docs/.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Corpus(options) => corpus::run(&options),
         Command::Differential(options) => differential::run(&options),
         Command::Kills(options) => kills::run(&options),
+        Command::Figures(options) => figures::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Schemas { check } => schemas::run(check),
     }
