@@ -20,6 +20,7 @@ mod folder;
 mod keep;
 mod loader;
 mod process;
+mod raw;
 mod reading;
 mod recover;
 mod slots;

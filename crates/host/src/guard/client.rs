@@ -2,7 +2,7 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, reading, slots, work};
+use super::{clock, files, keep, raw, reading, slots, work};
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};
@@ -310,9 +310,11 @@ fn remove(home: &Home, folder: &Path) -> io::Result<()> {
 /// The room that the script of the quick way back may need, in bytes.
 fn inverse_room(steps: &[Inverse]) -> usize {
     let step = |step: &Inverse| match step {
-        Inverse::Command(command) => command.len() + 1,
+        Inverse::Command(command) => command.len() + 1 + raw::ROOM * command.lines().count(),
         Inverse::DeleteRule { family, table, chain, .. } => {
-            family.len() + table.len() + chain.len() + HANDLE_DIGITS + "delete rule    handle \n".len()
+            let script =
+                family.len() + table.len() + chain.len() + HANDLE_DIGITS + "delete rule    handle \n".len();
+            script + raw::ROOM
         }
     };
     steps.iter().map(step).sum()

@@ -5,7 +5,7 @@ use super::folder::{Job, Terms, read_terms, script};
 use super::loader::{Input, PATIENCE, load};
 use super::reading::Reader;
 use super::slots::Slots;
-use super::{clock, files, keep};
+use super::{clock, files, keep, raw};
 use crate::state::State;
 use crate::state::restore::{Others, scripts};
 use firewarden_change::delta::{Listing, inverse_script};
@@ -120,6 +120,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
         standby: None,
         standby_since: 0,
         asked: None,
+        raw: None,
     };
     guard.keep_standby();
     let (mut trial, mut effect) = Trial::begin(kind, &boot_id, clock::since_boot(), origin);
@@ -175,6 +176,8 @@ struct Guard {
     standby_since: u64,
     /// The request that is being dealt with.
     asked: Option<PathBuf>,
+    /// The rules of the chains that the change touches, as the kernel had them before.
+    raw: Option<raw::Before>,
 }
 
 impl Guard {
@@ -204,10 +207,11 @@ impl Guard {
         }
     }
 
-    fn load_forward(&self, until: u64) -> Result<(), String> {
-        let Job::Plan { forward, .. } = &self.terms.job else {
+    fn load_forward(&mut self, until: u64) -> Result<(), String> {
+        let Job::Plan { forward, inverse, .. } = &self.terms.job else {
             return Err("there is nothing to load".to_owned());
         };
+        self.raw = raw::Before::read(inverse);
         for (index, loader) in forward.iter().enumerate() {
             load(*loader, Input::File(&script(&self.folder, "forward", index)), &self.lock, until)?;
         }
@@ -230,10 +234,15 @@ impl Guard {
         scripts.iter().map(load).fold(Ok(()), Result::and)
     }
 
-    fn resolve_inverse(&self) -> Result<(), String> {
+    fn resolve_inverse(&mut self) -> Result<(), String> {
         let Job::Plan { inverse, .. } = &self.terms.job else {
             return Err("there is no quick way back".to_owned());
         };
+        if let Some(messages) = self.raw.take().and_then(raw::Before::way_back)
+            && files::fill_reserved(&self.folder.join(INVERSE), &messages).is_ok()
+        {
+            return Ok(());
+        }
         let listing = self.reader.last().map_or("", |state| &state.nft);
         let listing = Listing::read(listing).map_err(|error| error.to_string())?;
         let script = inverse_script(inverse, &listing)
@@ -257,6 +266,9 @@ impl Guard {
     fn load_inverse(&self) -> Result<(), String> {
         let script = files::read_reserved(&self.folder.join(INVERSE))
             .ok_or_else(|| "the quick way back was not saved".to_owned())?;
+        if let Some(gone) = raw::go_back(&script) {
+            return gone.map_err(|error| format!("the kernel refuses the quick way back: {error}"));
+        }
         let until = clock::since_boot().saturating_add(PATIENCE);
         load(Loader::Nft, Input::Text(&script), &self.lock, until)
     }
