@@ -7,6 +7,7 @@ pub use kernel_held::hold_by_kernel;
 use crate::generation::generation;
 use crate::program::{ProgramError, run};
 use crate::sandbox::{Rules, Sandbox, SandboxError, interfaces_of};
+use crate::state::restore::{Others, scripts};
 use crate::state::{State, StateError};
 use firewarden_change::delta::{
     Delta, Listing, ListingError, Manner, TableName, delta, in_running_words, inverse_script,
@@ -133,6 +134,29 @@ pub fn load(running: &Running, candidate: &Candidate) -> Result<Loaded, Rehearsa
         Err(_) => None,
     };
     Ok(Loaded { before, after, state, twice, reworded })
+}
+
+/// Tries out whether rules can be loaded again as they are: whatever is done to them, this is the way back to them.
+///
+/// # Errors
+/// [`RehearsalError::Running`] where they can't; [`RehearsalError::Sandbox`] where it can't be tried.
+pub fn load_again(rules: &State) -> Result<(), RehearsalError> {
+    let sandbox = Sandbox::new()?;
+    sandbox.add_interfaces(&Rules::of(rules).interfaces());
+    for script in scripts(rules, &State::default(), Others::Remove) {
+        sandbox.load(&script).map_err(|error| RehearsalError::Running(error.to_string()))?;
+    }
+    let (wanted, held) = (rules.parts(), sandbox.state()?.parts());
+    let names: BTreeSet<&String> = wanted.keys().chain(held.keys()).collect();
+    let differ: Vec<&str> =
+        names.into_iter().filter(|name| wanted.get(*name) != held.get(*name)).map(String::as_str).collect();
+    if differ.is_empty() {
+        return Ok(());
+    }
+    Err(RehearsalError::Running(format!(
+        "loaded anew, the kernel holds something else in {}",
+        differ.join(", ")
+    )))
 }
 
 fn load_candidate(sandbox: &Sandbox, candidate: &Candidate) -> Result<(), ProgramError> {

@@ -145,8 +145,12 @@ impl State {
     }
 
     /// Whether the kernel still holds this, as far as that can be told without reading it again: nftables counts its
-    /// changes, and nothing else holds rules. False doesn't say that it changed.
+    /// changes, and nothing else holds rules. False doesn't say that it changed. O(n) where it is true.
     pub fn is_current(&self) -> bool {
+        // A table that a process owns goes with that process, which isn't counted.
+        if self.nft.lines().any(|line| line.starts_with("table ") && line.contains(" progname ")) {
+            return false;
+        }
         let others = [&self.legacy_iptables, &self.legacy_ip6tables, &self.ipset];
         others.iter().all(|text| text.is_empty()) && is_generation(self.generation)
     }

@@ -228,8 +228,13 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// A line without ` # handle 5`, and that number.
+/// A line without ` # handle 5`, and that number. A table that a process owns has its name there too:
+/// ` # handle 5 progname nft`.
 fn split_handle(line: &str) -> (&str, Option<u64>) {
+    let line = match line.rsplit_once(" progname ") {
+        Some((before, _)) if line.starts_with("table ") => before.strip_suffix(" #").unwrap_or(before),
+        _ => line,
+    };
     if let Some((before, digits)) = line.rsplit_once(" # handle ")
         && let Ok(handle) = digits.parse()
     {

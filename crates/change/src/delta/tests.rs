@@ -138,3 +138,13 @@ fn many_rules_and_one_edit() {
     assert_eq!(found.forward, "delete rule ip t c handle 77779\n");
     assert_eq!(found.inverse.len(), 1);
 }
+
+/// nft says who owns a table behind its handle.
+#[test]
+fn a_table_with_an_owner_is_read() {
+    let text = "table inet held { # handle 5 progname my daemon\n\tflags owner\n\tchain c { # handle 1\n\t\taccept # handle 2\n\t}\n}\n";
+    let listing = Listing::read(text).unwrap();
+    let [table] = listing.tables.as_slice() else { panic!("{listing:?}") };
+    assert_eq!((table.name.to_string().as_str(), table.flags), ("inet held", Some("owner")));
+    assert_eq!(Listing::read(&text.replace("handle 5 ", "")).unwrap().tables.len(), 1);
+}

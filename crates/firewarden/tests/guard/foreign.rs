@@ -1,6 +1,6 @@
 //! Rules beside those that are changed: of other programs, and of the other iptables.
 
-use super::{Host, finish};
+use super::{Host, finish, wait_for};
 
 /// What `nftables.service` reloads, as Debian's file begins.
 const CONFIGURATION: &str = "\
@@ -107,4 +107,53 @@ fn rules_of_the_old_iptables_are_seen_told_and_taken_back() {
     finish(session).expect(1, &["newly blocked"]);
     assert!(host.namespace.shell("iptables-legacy -S").contains("-P INPUT ACCEPT"));
     assert_eq!(before.nft, host.rules().nft);
+}
+
+/// A table that the process which made it owns: nobody else can delete it, while that lives.
+const OWNED: &str =
+    "{ (echo 'add table inet held { flags owner; }'; exec sleep 300) | nft -i; } </dev/null >/dev/null 2>&1 &
+  until nft list tables | grep -q held; do sleep 0.1; done";
+
+/// Ends the owner of the table; with its input, nft ends.
+fn release(host: &Host) {
+    host.namespace.shell(
+        "for process in /proc/[0-9]*; do
+       [ \"$(cat $process/comm)\" != sleep ] || kill ${process#/proc/}
+     done; while nft list tables | grep -q held; do sleep 0.1; done",
+    );
+}
+
+#[test]
+fn a_trial_that_is_stuck_says_so_and_goes_on_until_it_is_not() {
+    let Some(host) = Host::with(&["nft"]) else { return };
+    host.namespace.shell("nft add table inet own");
+    let before = host.rules().canonical();
+    for gives_up in [false, true] {
+        let session = host.start(&["guard", "--window", "120", "--", "sh", "-c", OWNED]);
+        host.wait_until_asked();
+        host.run(&["revert"]).expect(1, &["the old rules do NOT come back"]);
+        finish(session).expect(1, &["the old rules do NOT come back"]);
+        host.run(&["status"]).expect(1, &["STUCK: the old rules do not come back"]);
+        if gives_up {
+            host.run(&["revert", "--abandon"]).expect(0, &["given up by", "the old rules did not come back"]);
+            host.run(&["status"]).expect(1, &["given up by"]);
+            release(&host);
+        } else {
+            release(&host);
+            wait_for("the way back", || host.run(&["status"]).code == 0);
+            host.run(&["status"]).expect(0, &["the old rules are back, as read back from the kernel"]);
+        }
+        assert_eq!(host.rules().canonical(), before);
+    }
+}
+
+#[test]
+fn without_a_way_back_nothing_begins() {
+    let Some(host) = Host::with(&["nft"]) else { return };
+    host.namespace.shell(OWNED);
+    let run = host.run(&["guard", "--", "nft", "add", "table", "inet", "never"]);
+    run.expect(2, &["error[no-way-back]", "nft inet held", "nothing was changed"]);
+    assert!(!host.rules().nft.contains("never"));
+    host.run(&["status"]).expect(0, &["nothing is on trial"]);
+    release(&host);
 }

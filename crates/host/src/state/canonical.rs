@@ -162,14 +162,15 @@ fn number(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A line without ` # handle 4` or ` # progname x` at its end.
+/// A line without ` # handle 4` at its end; that of a table without ` # handle 4 progname x` too, which names its owner.
 fn without_handle(line: &str) -> &str {
-    let line = match line.rsplit_once(" # handle ") {
+    if line.starts_with("table ")
+        && let Some(end) = line.find(" { # ")
+    {
+        return line.get(..end + " {".len()).unwrap_or(line);
+    }
+    match line.rsplit_once(" # handle ") {
         Some((before, handle)) if number(handle) => before,
-        _ => line,
-    };
-    match line.rsplit_once(" # progname ") {
-        Some((before, _)) if before.ends_with('{') => before,
         _ => line,
     }
 }

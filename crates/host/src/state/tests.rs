@@ -39,7 +39,7 @@ table inet filter { # handle 1
 \t\tcounter name \"c1\" # handle 18
 \t}
 }
-table ip x { # progname nft # handle 2
+table ip x { # handle 2 progname nft
 \tflags dormant
 }
 ";

@@ -2,7 +2,8 @@
 
 use super::events::Teller;
 use super::{
-    ANSWER, NOT_CHANGED, OPEN, asker, conclude, failed, home, launcher, outcome, record, wait_for_end,
+    ANSWER, NOT_CHANGED, OPEN, asker, conclude, failed, home, launcher, outcome, record, wait_for_abandoned,
+    wait_for_end,
 };
 use crate::cli::trial::{Confirm, EventFormat, Revert, Status as StatusOptions};
 use crate::commands::Stopped;
@@ -61,7 +62,10 @@ pub fn revert(options: &Revert, color: Color) -> Result<ExitCode, Stopped> {
     let status = open_trial(&home)?;
     let wish = if options.abandon { Wish::Abandon } else { Wish::Revert };
     guard::ask(&home, &wish, asker(&options.because)).map_err(|error| failed(&error))?;
-    let outcome = wait_for_end(&home, &status)?;
+    let outcome = match options.abandon {
+        true => wait_for_abandoned(&home, &status)?,
+        false => wait_for_end(&home, &status)?,
+    };
     conclude(&home, &Teller::new(EventFormat::Human, color), outcome.as_ref());
     // What was asked for came about.
     Ok(match (outcome, options.abandon) {

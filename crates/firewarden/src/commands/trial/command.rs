@@ -14,6 +14,7 @@ use firewarden_change::plan::Evidence;
 use firewarden_change::trial::{Outcome, Phase, Record};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
 use firewarden_host::guard::{self, Change, Home, Status, Wish, trial_name};
+use firewarden_host::rehearsal::{RehearsalError, load_again};
 use firewarden_host::state::State;
 use firewarden_store::Kind;
 use nix::sys::signal::{Signal, kill};
@@ -36,6 +37,7 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
         teller.trouble(&problem);
     }
     let before = read_state()?;
+    rehearse(&before, &teller)?;
     let subject = Subject::of(options.stack.as_deref(), options.host.as_deref())?;
     let patience = Duration::from_secs(u64::from(options.probing.probe_timeout));
     let probes = Probes::before(subject.probes(), patience)?;
@@ -223,6 +225,21 @@ fn stop(child: &mut Child) {
             let _ = child.kill();
         }
         std::thread::sleep(GLANCE);
+    }
+}
+
+/// Refuses to begin where the rules that run couldn't be brought back.
+fn rehearse(before: &State, teller: &Teller) -> Result<(), Diagnostic> {
+    match load_again(before) {
+        Ok(()) => Ok(()),
+        Err(RehearsalError::Sandbox(why)) => {
+            teller
+                .trouble(&format!("whether the rules that run can be loaded again was not tried out: {why}"));
+            Ok(())
+        }
+        Err(error) => Err(Diagnostic::error("no-way-back", error.to_string()).help(
+            "nothing was changed; mend these rules first, so that what is listed of them can be loaded",
+        )),
     }
 }
 

@@ -137,6 +137,15 @@ fn wait_for_end(home: &Home, status: &Status) -> Result<Option<Outcome>, Diagnos
     }
 }
 
+/// Waits for the end of a trial that may be stuck already, since somebody gives it up.
+fn wait_for_abandoned(home: &Home, status: &Status) -> Result<Option<Outcome>, Diagnostic> {
+    let last = guard::wait_for(home, status.left + WAY_BACK, |record| record.phase.is_done());
+    match last.map_err(|error| failed(&error))? {
+        Some(Record { phase: Phase::Done(outcome), .. }) => Ok(Some(outcome)),
+        _ => Ok(None),
+    }
+}
+
 /// Tells how a trial ended, puts it into the journal, and gives the exit code.
 fn conclude(home: &Home, teller: &Teller, outcome: Option<&Outcome>) -> ExitCode {
     match outcome {

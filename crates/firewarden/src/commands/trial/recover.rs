@@ -1,7 +1,7 @@
 //! `firewarden recover` and `restore`: back to the rules that were confirmed last.
 
 use super::events::Teller;
-use super::{asker, enter, failed, home, now, outcome, record, reviews, wait_for_end};
+use super::{asker, enter, failed, home, now, outcome, record, reviews, wait_for_abandoned, wait_for_end};
 use crate::cli::trial::{EventFormat, Recover, Restore};
 use crate::commands::Stopped;
 use crate::output::{self, Color};
@@ -91,7 +91,7 @@ fn end_trial(home: &Home, teller: &Teller, because: &str) -> Result<(), Diagnost
         // It goes on trying while the confirmed rules are loaded, which is no use.
         None => {
             guard::ask(home, &Wish::Abandon, asker(because)).map_err(|error| failed(&error))?;
-            wait_for_end(home, &status)?;
+            wait_for_abandoned(home, &status)?;
         }
     }
     for problem in record::ingest(home) {
