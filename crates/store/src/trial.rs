@@ -15,12 +15,23 @@ const GUARD: &str = "firewarden";
 /// `seen` is when the record was read, UTC; it stands in for the time of everything that the record has no time of.
 pub fn of_trial(trial: &str, change: Option<&str>, record: &Record, seen: Timestamp) -> Vec<NewEntry> {
     let bare = Record { note: None, ..record.clone() };
+    // Who read it only at its end missed who decided.
+    let decided = match &record.phase {
+        Phase::Done(Outcome::Confirmed { asker, ruleset, foreign, trouble: None }) => {
+            let (asker, ruleset, foreign) = (asker.clone(), ruleset.clone(), *foreign);
+            Some(Record { phase: Phase::Confirmed { asker, ruleset, foreign }, ..bare.clone() })
+        }
+        _ => None,
+    };
+    let decided = decided.as_ref().map(|record| (told(&record.phase), record));
     let (kind, text, asker) = told(&record.phase);
     let refused =
         record.note.as_ref().map(|note| (Kind::Refused, format!("a request was refused: {note}"), None));
-    let entries = [(Some((kind, text, asker)), &bare), (refused, record)];
-    let entries = entries.into_iter().filter_map(|(told, record)| Some((told?, record)));
+    let refused = refused.map(|told| (told, record));
+    let entries = [decided, Some(((kind, text, asker), &bare)), refused];
     entries
+        .into_iter()
+        .flatten()
         .map(|((kind, text, asker), record)| entry(trial, change, record, seen, (kind, text, asker)))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Options of the commands that change what the kernel runs.
 
+use super::change::Rules;
 use super::state::StateFolder;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 sudo firewarden plan new.nft --out plan.json\n  \
 sudo firewarden apply plan.json\n  \
 sudo firewarden apply plan.json --auto-confirm\n  \
+sudo firewarden apply plan.json --change 2026-11-21-metrics --changes /srv/network/changes\n  \
 firewarden apply plan.json --ssh admin@edge\n\n\
 Confirm over a new connection with `firewarden confirm`. Exit codes: 0 confirmed; 1 refused, or the old rules are \
 back; 2 wrong usage or input.")]
@@ -29,12 +31,27 @@ pub struct ApplyPlan {
     #[arg(long, value_name = "USER@HOST", conflicts_with_all = ["netns", "state"])]
     pub ssh: Option<String>,
     #[command(flatten)]
+    pub of: OfChange,
+    #[command(flatten)]
     pub probing: Probing,
     #[command(flatten)]
     pub place: Place,
     /// How to write what happens.
     #[arg(long, value_enum, default_value_t)]
     pub format: EventFormat,
+}
+
+/// The change that a plan is of, and what is asked of it.
+#[derive(Debug, Args)]
+pub struct OfChange {
+    /// The change that has this plan. Where the policy asks for approved changes, nothing is applied without.
+    #[arg(long, value_name = "ID")]
+    pub change: Option<String>,
+    /// The folder of the changes.
+    #[arg(long, value_name = "DIR", default_value = "changes")]
+    pub changes: PathBuf,
+    #[command(flatten)]
+    pub rules: Rules,
 }
 
 /// How probes are made.

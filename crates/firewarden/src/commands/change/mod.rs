@@ -9,6 +9,9 @@ mod tell;
 mod tracked;
 mod verify;
 
+pub use book::Book;
+pub use rules::{POLICY, Rules, SIGNERS, SYSTEM_FOLDER, may_apply};
+
 use super::Stopped;
 use crate::cli::change::{Action, Change as Options};
 use crate::output::Color;

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
 /// Where root keeps them.
-const SYSTEM_FOLDER: &str = "/etc/firewarden";
-const POLICY: &str = "policy.yaml";
-const SIGNERS: &str = "allowed_signers";
+pub const SYSTEM_FOLDER: &str = "/etc/firewarden";
+pub const POLICY: &str = "policy.yaml";
+pub const SIGNERS: &str = "allowed_signers";
 const REVOKED: &str = "revoked_keys";
 
 /// What decides about changes.

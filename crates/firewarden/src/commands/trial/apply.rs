@@ -1,19 +1,24 @@
 //! `firewarden apply`: carries a plan out.
 
 use super::events::Teller;
+use super::link::Link;
+use super::permit::{self, Permission};
 use super::probes::Probes;
+use super::record::About;
 use super::{
     asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
 };
 use crate::cli::trial::ApplyPlan;
 use crate::commands::Stopped;
 use crate::output::{self, Color};
-use firewarden_change::plan::Plan;
+use firewarden_change::plan::{Plan, ReadError};
 use firewarden_change::trial::{Phase, Record};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
+use firewarden_host::actor::Actor;
 use firewarden_host::guard::{self, Change, Home, Status, Wish, boot_id, trial_name};
 use firewarden_host::state::State;
 use firewarden_store::Kind;
+use jiff::Timestamp;
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -29,14 +34,21 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     enter(&options.place)?;
     let home = home(&options.place.state)?;
     let teller = Teller::new(options.format, color);
-    for problem in record::ingest(&home) {
-        teller.trouble(&problem);
+    for told in record::settle(&home)? {
+        teller.trouble(&told);
     }
     let before = fresh(&plan)?;
-    let findings = findings(&plan.evidence);
-    if !findings.is_empty() && options.accept_findings.is_none() {
-        output::complain(&findings, &SourceMap::default(), color);
-        return Ok(ExitCode::from(super::NOT_CHANGED));
+    let id = trial_name(&now(), u64::from(std::process::id()));
+    let permission = permit::ask(&home, &options.of, &plan, options.accept_findings.is_some())?;
+    let mut against = permission.refusals.clone();
+    if options.accept_findings.is_none() {
+        against.extend(findings(&plan.evidence));
+    }
+    if !against.is_empty() {
+        return refuse(&home, &id, &permission, &against, color);
+    }
+    for told in &permission.told {
+        teller.note(told);
     }
     let patience = Duration::from_secs(u64::from(options.probing.probe_timeout));
     let probes = Probes::before(&plan.probes, patience)?;
@@ -46,12 +58,16 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
             .into());
     }
     revert_on_interrupt(&home);
-    let id = trial_name(&now(), u64::from(std::process::id()));
     let accepted = options.accept_findings.as_deref();
     let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": plan.evidence });
     // Without a journal nothing begins: it is full, damaged or somebody else's.
     let text = format!("applying plan {} for {} s", short(&plan.hash()), plan.window_seconds);
-    record::add(&home, "apply", Kind::Planned, &id, &text, details)?;
+    let about = About { trial: &id, change: permission.change.as_deref() };
+    record::add(&home, "apply", Kind::Planned, about, &text, details)?;
+    if let Some(why) = &permission.emergency {
+        record::add(&home, "apply", Kind::Emergency, about, why, json!({ "plan": plan.hash() }))?;
+    }
+    join(&home, options, &plan, &id)?;
     let change = Change::Plan { plan: &plan, before: before.as_ref() };
     let status = guard::start(&home, change, &id, &launcher()?).map_err(|error| failed(&error))?;
     teller.armed(&id, Duration::from_secs(u64::from(plan.window_seconds)));
@@ -75,6 +91,9 @@ fn attend(
         return wait_for_end(home, status);
     };
     teller.applied(holds.as_deref());
+    for problem in record::ingest(home) {
+        teller.trouble(&problem);
+    }
     let broken = probes.after(teller)?;
     if let Some(first) = broken.first() {
         let more = if broken.len() > 1 { format!(" and {} more", broken.len() - 1) } else { String::new() };
@@ -91,9 +110,45 @@ fn attend(
     wait_for_end(home, status)
 }
 
+/// Tells what speaks against it, and records that it was refused.
+fn refuse(
+    home: &Home,
+    id: &str,
+    permission: &Permission,
+    against: &[Diagnostic],
+    color: Color,
+) -> Result<ExitCode, Stopped> {
+    output::complain(against, &SourceMap::default(), color);
+    let why: Vec<&str> = against.iter().map(|problem| problem.message.as_str()).collect();
+    let codes: Vec<&str> = against.iter().map(|problem| problem.code).collect();
+    let about = About { trial: id, change: permission.change.as_deref() };
+    let text = format!("apply was refused: {}", why.join("; "));
+    record::add(home, "apply", Kind::Refused, about, &text, json!({ "codes": codes }))?;
+    Ok(ExitCode::from(super::NOT_CHANGED))
+}
+
+/// Notes which change the trial carries out, before it begins.
+fn join(home: &Home, options: &ApplyPlan, plan: &Plan, id: &str) -> Result<(), Diagnostic> {
+    let Some(change) = &options.of.change else { return Ok(()) };
+    let folder = &options.of.changes;
+    let link = Link {
+        change: change.clone(),
+        // Whoever reads it may be in another folder.
+        folder: std::path::absolute(folder).unwrap_or_else(|_| folder.clone()),
+        host: plan.host.clone(),
+        plan: plan.hash(),
+        by: Actor::current().name().to_owned(),
+        begun: Timestamp::now().as_millisecond(),
+    };
+    link.write(home, id)
+}
+
 /// Reads the plan.
 fn read(path: &Path) -> Result<Plan, Diagnostic> {
     let shown = path.display();
+    if path.is_dir() {
+        return Err(no_plan(path, format!("`{shown}` is a folder, not a plan")));
+    }
     let mut text = String::new();
     let done = match path.as_os_str() == "-" {
         true => std::io::stdin().lock().read_to_string(&mut text),
@@ -103,10 +158,23 @@ fn read(path: &Path) -> Result<Plan, Diagnostic> {
         Diagnostic::error("unreadable", format!("cannot read `{shown}`: {error}"))
             .help("give the file that `firewarden plan --out` wrote")
     })?;
-    Plan::read(&text).map_err(|error| {
-        Diagnostic::error("no-plan", format!("`{shown}` cannot be used: {error}"))
-            .help("make it anew with `firewarden plan NEW_RULES --out plan.json`")
+    Plan::read(&text).map_err(|error| match error {
+        ReadError::Malformed(_) => no_plan(path, format!("`{shown}` is not a plan")),
+        error => Diagnostic::error("no-plan", format!("`{shown}` cannot be used: {error}"))
+            .help("make it anew with `firewarden plan NEW_RULES --out plan.json`"),
     })
+}
+
+/// Rules were given where a plan has to be: what to run instead.
+fn no_plan(path: &Path, message: String) -> Diagnostic {
+    let rules = match path.as_os_str() == "-" {
+        true => "NEW_RULES".to_owned(),
+        false => shlex::try_quote(&path.to_string_lossy())
+            .map_or_else(|_| "NEW_RULES".to_owned(), |quoted| quoted.into_owned()),
+    };
+    Diagnostic::error("no-plan", message).help(format!(
+        "if these are new rules, make a plan of them, look at it, and apply that: `firewarden plan {rules} --out plan.json`, then `firewarden apply plan.json`"
+    ))
 }
 
 /// Refuses a plan that was made from other rules than the kernel holds. Gives the rules where they had to be read to know

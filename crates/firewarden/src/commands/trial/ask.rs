@@ -2,7 +2,7 @@
 
 use super::events::Teller;
 use super::{
-    ANSWER, NOT_CHANGED, OPEN, asker, conclude, failed, home, launcher, outcome, record, wait_for_abandoned,
+    ANSWER, NOT_CHANGED, OPEN, asker, conclude, failed, home, outcome, permit, record, wait_for_abandoned,
     wait_for_end,
 };
 use crate::cli::trial::{Confirm, EventFormat, Revert, Status as StatusOptions};
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 /// Runs `confirm`.
 pub fn confirm(options: &Confirm, color: Color) -> Result<ExitCode, Stopped> {
     let home = home(&options.state)?;
+    settle(&home, color)?;
     let status = open_trial(&home)?;
     let own = Actor::current().connection;
     if !options.this_session
@@ -59,6 +60,7 @@ pub fn confirm(options: &Confirm, color: Color) -> Result<ExitCode, Stopped> {
 /// Runs `revert`.
 pub fn revert(options: &Revert, color: Color) -> Result<ExitCode, Stopped> {
     let home = home(&options.state)?;
+    settle(&home, color)?;
     let status = open_trial(&home)?;
     let wish = if options.abandon { Wish::Abandon } else { Wish::Revert };
     guard::ask(&home, &wish, asker(&options.because)).map_err(|error| failed(&error))?;
@@ -77,21 +79,22 @@ pub fn revert(options: &Revert, color: Color) -> Result<ExitCode, Stopped> {
 /// Runs `status`.
 pub fn status(options: &StatusOptions, color: Color) -> Result<ExitCode, Stopped> {
     let home = home(&options.state)?;
-    let mut problems = record::ingest(&home);
+    let mut problems = record::settle(&home)?;
+    problems.extend(permit::reviews_owed(&home));
     let Some(status) = guard::status(&home).map_err(|error| failed(&error))? else {
         let text = match options.format {
-            EventFormat::Human => "nothing is on trial, and nothing ever was\n".to_owned(),
-            EventFormat::Json => format!("{}\n", json!({ "version": 1, "trial": null })),
+            EventFormat::Human => {
+                let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+                format!("nothing is on trial, and nothing ever was\n{problems}")
+            }
+            EventFormat::Json => {
+                format!("{}\n", json!({ "version": 1, "trial": null, "problems": problems }))
+            }
         };
         output::print(&text)?;
         return Ok(ExitCode::SUCCESS);
     };
     let phase = status.record.as_ref().map(|record| &record.phase);
-    // All its guards may be dead, as after a reboot: then somebody has to go on.
-    if !status.guarded && !status.is_done() {
-        problems.push("no guard lives: another one is started, which goes on".to_owned());
-        guard::take_over(&home, &launcher()?).map_err(|error| failed(&error))?;
-    }
     let mut words = phase.map_or("the guard has not said anything yet".to_owned(), outcome::phase);
     let at_work = !status.is_done() && guard::is_at_work(&home);
     if at_work {
@@ -124,16 +127,18 @@ pub fn status(options: &StatusOptions, color: Color) -> Result<ExitCode, Stopped
     })
 }
 
+/// Looks after a trial that nobody guards, and tells what there is to tell of that.
+fn settle(home: &Home, color: Color) -> Result<(), Diagnostic> {
+    let teller = Teller::new(EventFormat::Human, color);
+    record::settle(home)?.iter().for_each(|told| teller.trouble(told));
+    Ok(())
+}
+
 /// The trial that is on.
 fn open_trial(home: &Home) -> Result<Status, Diagnostic> {
     let status = guard::status(home).map_err(|error| failed(&error))?;
     match status {
-        Some(status) if !status.is_done() => {
-            if !status.guarded {
-                guard::take_over(home, &launcher()?).map_err(|error| failed(&error))?;
-            }
-            Ok(status)
-        }
+        Some(status) if !status.is_done() => Ok(status),
         Some(status) => {
             let ended = status.record.map(|record| outcome::phase(&record.phase)).unwrap_or_default();
             Err(Diagnostic::error("no-trial", "no change is on trial")

@@ -3,6 +3,7 @@
 use super::events::Teller;
 use super::gone::gone;
 use super::probes::Probes;
+use super::record::About;
 use super::{
     asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
 };
@@ -33,7 +34,7 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
     enter(&options.place)?;
     let home = home(&options.place.state)?;
     let teller = Teller::new(options.format, color);
-    for problem in record::ingest(&home) {
+    for problem in record::settle(&home)? {
         teller.trouble(&problem);
     }
     let before = read_state()?;
@@ -48,7 +49,7 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
         &home,
         "guard",
         Kind::Planned,
-        &id,
+        About::trial(&id),
         &format!("guarding `{words}` for {} s", options.window),
         details,
     )?;

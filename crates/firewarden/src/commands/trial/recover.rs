@@ -1,6 +1,7 @@
 //! `firewarden recover` and `restore`: back to the rules that were confirmed last.
 
 use super::events::Teller;
+use super::record::About;
 use super::{asker, enter, failed, home, now, outcome, record, reviews, wait_for_abandoned, wait_for_end};
 use crate::cli::trial::{EventFormat, Recover, Restore};
 use crate::commands::Stopped;
@@ -34,7 +35,8 @@ pub fn recover(options: &Recover, color: Color) -> Result<ExitCode, Stopped> {
     let text = told(&recovered);
     let id = trial_name(&now(), u64::from(std::process::id()));
     if recovered.confirmed.is_some()
-        && let Err(problem) = record::add(&home, "recover", Kind::Recovered, &id, &text, details(&recovered))
+        && let Err(problem) =
+            record::add(&home, "recover", Kind::Recovered, About::trial(&id), &text, details(&recovered))
     {
         teller.trouble(&format!("this is not in the journal: {}", problem.message));
     }
@@ -51,7 +53,7 @@ pub fn restore(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
         let reviewer = Actor::current();
         reviews::close(&home, id, &reviewer, &options.because)?;
         let text = format!("restore {id} was reviewed by {}: {}", reviewer.name(), options.because);
-        record::add(&home, "restore", Kind::Reviewed, id, &text, json!({}))?;
+        record::add(&home, "restore", Kind::Reviewed, About::trial(id), &text, json!({}))?;
         teller.note(&text);
         return Ok(ExitCode::SUCCESS);
     }
@@ -70,7 +72,7 @@ pub fn restore(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
     let mut details = details(&recovered);
     details["because"] = json!(options.because);
     for kind in [Kind::Restored, Kind::Emergency] {
-        if let Err(problem) = record::add(&home, "restore", kind, &id, &text, details.clone()) {
+        if let Err(problem) = record::add(&home, "restore", kind, About::trial(&id), &text, details.clone()) {
             teller.trouble(&format!("this is not in the journal: {}", problem.message));
         }
     }

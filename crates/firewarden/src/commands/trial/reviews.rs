@@ -69,11 +69,17 @@ pub fn close(home: &Home, id: &str, reviewer: &Actor, found: &str) -> Result<(),
     })
 }
 
-/// What is owed, oldest first.
+/// What is owed, oldest first. One whose file was spoilt is owed all the same.
 pub fn all(home: &Home) -> Vec<(String, Owed)> {
     let entries = fs::read_dir(folder(home)).into_iter().flatten().filter_map(|entry| {
         let path = entry.ok()?.path();
-        let owed = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let unreadable = || Owed {
+            who: "somebody".to_owned(),
+            when: String::new(),
+            because: format!("`{}` can't be read", path.display()),
+        };
+        let owed = serde_json::from_str(&text).unwrap_or_else(|_| unreadable());
         Some((path.file_stem()?.to_str()?.to_owned(), owed))
     });
     let mut owed: Vec<(String, Owed)> = entries.collect();

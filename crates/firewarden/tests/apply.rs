@@ -1,0 +1,215 @@
+//! `firewarden apply` with what belongs to it: approved changes, reviews, the journal, connections that are cut, ssh. In
+//! network namespaces that end with the test.
+//!
+//! Needs root and the programs; is skipped with the reason without them, and fails under `CI=true`.
+#![cfg(feature = "apply")]
+
+mod common;
+
+use common::namespace::Namespace;
+use common::{Folder, Run};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that has to come about.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_firewarden");
+const ID: &str = "2026-11-21-no-http";
+const OLD: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority filter; policy accept;
+    tcp dport 22 accept
+  }
+}
+";
+const NEW: &str = "\
+flush ruleset
+table inet filter {
+  chain input {
+    type filter hook input priority filter; policy accept;
+    tcp dport 22 accept
+    tcp dport 80 drop
+  }
+}
+";
+
+/// A host with rules, and new ones to apply.
+struct Host {
+    namespace: Namespace,
+    /// Outlives the namespace, whose processes write into it.
+    folder: Folder,
+}
+
+impl Host {
+    /// `None` after saying why there is none here.
+    fn new(programs: &[&str]) -> Option<Host> {
+        let is_there = |program: &str| {
+            ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+                .iter()
+                .any(|folder| std::path::Path::new(folder).join(program).exists())
+        };
+        let made = match programs.iter().find(|program| !is_there(program)) {
+            None => Namespace::with_processes(),
+            Some(missing) => Err(format!("`{missing}` is not installed")),
+        };
+        match made {
+            Ok(namespace) => {
+                let folder = Folder::with(&[("old.nft", OLD), ("new.nft", NEW)]);
+                let host = Host { namespace, folder };
+                host.namespace.shell(&format!("ip link set lo up; nft -f {}", host.path("old.nft")));
+                Some(host)
+            }
+            Err(why) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "this has to be tested in CI: {why}");
+                eprintln!("skipped: {why}");
+                None
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Firewarden on the host, in the folder.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.namespace.command("env");
+        command.arg("--chdir").arg(self.folder.path()).arg(PROGRAM).args(arguments);
+        command.env("FIREWARDEN_STATE", self.path("state")).env_remove("SSH_CONNECTION");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        ended(self.command(arguments).output().unwrap())
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    /// Makes `plan.json`.
+    #[track_caller]
+    fn plan(&self, window: &str) {
+        let run = self.run(&["plan", "new.nft", "--window", window, "--out", "plan.json"]);
+        run.expect(0, &[]);
+    }
+
+    fn rules(&self) -> String {
+        self.namespace.shell("nft list ruleset")
+    }
+
+    /// Waits until the new rules are in force and somebody has to decide.
+    #[track_caller]
+    fn wait_until_asked(&self) {
+        wait_for("the trial", || self.run(&["status"]).all().contains("in force, unconfirmed"));
+    }
+}
+
+fn ended(output: Output) -> Run {
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn finish(child: Child) -> Run {
+    ended(child.wait_with_output().unwrap())
+}
+
+#[track_caller]
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "it never came about: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn rules_in_the_place_of_a_plan_are_told_what_to_run() {
+    let folder = Folder::with(&[("new rules.nft", NEW), ("rules/new.nft", NEW)]);
+    folder.run(&["apply", "new rules.nft"]).expect(
+        2,
+        &["error[no-plan]", "firewarden plan 'new rules.nft' --out plan.json", "firewarden apply plan.json"],
+    );
+    folder
+        .run(&["apply", "rules"])
+        .expect(2, &["error[no-plan]", "is a folder", "firewarden plan rules --out plan.json"]);
+}
+
+#[test]
+fn only_an_approved_change_is_applied_where_the_policy_says_so() {
+    let Some(host) = Host::new(&["nft", "ssh-keygen"]) else { return };
+    host.folder.write("policy.yaml", b"required: true\napprovers: 1\nmust_pass: []\n");
+    host.namespace.shell(&format!("cd {}; ssh-keygen -q -t ed25519 -N '' -f bob", host.path("")));
+    let key = std::fs::read_to_string(host.path("bob.pub")).unwrap();
+    host.folder.write("allowed_signers", format!("bob {key}").as_bytes());
+    host.plan("60");
+    let rules = ["--policy", "policy.yaml", "--signers", "allowed_signers"];
+    let apply = |more: &[&'static str]| [&["apply", "plan.json"], more, &rules].concat();
+
+    host.run(&apply(&[]))
+        .expect(1, &["error[change-required]", "takes only approved changes", "--change ID"]);
+    let propose = ["change", "propose", "new.nft", "--before", "old.nft", "--reason", "no plain HTTP"];
+    let details = ["--id", ID, "--author", "alice@example.org", "--plan", "plan.json"];
+    let proposed = host.run(&[propose.as_slice(), &details].concat());
+    assert!(proposed.code < 2, "{}", proposed.all());
+    host.run(&apply(&["--change", "nothing"])).expect(2, &["error[unknown-change]"]);
+    host.run(&apply(&["--change", ID])).expect(1, &["error[change-approvals]", "0 of 1 approvals"]);
+    assert!(!host.rules().contains("dport 80"));
+    let approve = ["change", "approve", ID, "--by", "bob", "--key", "bob"];
+    host.run(&[approve.as_slice(), &rules].concat()).expect(0, &["bob approved"]);
+
+    // Nobody confirms: the record says so, whoever looks next.
+    host.plan("60");
+    host.run(&apply(&["--change", ID])).expect(1, &["error[change-other-plan]", "--amend"]);
+    let amend = ["change", "propose", "new.nft", "--before", "old.nft", "--amend", ID, "--plan", "plan.json"];
+    assert!(host.run(&amend).code < 2);
+    host.run(&[approve.as_slice(), &rules].concat()).expect(0, &["bob approved"]);
+    let mut client = host.start(&apply(&["--change", ID]));
+    host.wait_until_asked();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    host.run(&["revert", "--because", "a drill"]).expect(0, &["the old rules are back"]);
+    host.run(&["change", "log", ID]).expect(0, &["applied", "reverted", "a drill"]);
+
+    let client = host.start(&apply(&["--change", ID]));
+    host.wait_until_asked();
+    host.run(&["confirm"]).expect(0, &["the new rules stay"]);
+    finish(client).expect(0, &["is approved by bob", "the new rules stay"]);
+    assert!(host.rules().contains("dport 80"));
+    host.run(&["change", "log", ID]).expect(0, &["confirmed"]);
+    let told = host.run(&["journal", "export"]);
+    for kind in ["refused", "planned", "applied", "reverted", "confirmed", "persisted"] {
+        let word = format!("\"kind\":\"{kind}\"");
+        let of_change = format!("\"change\":\"{ID}\"");
+        let found = told.stdout.lines().any(|line| line.contains(&word) && line.contains(&of_change));
+        assert!(found, "{kind} of the change is missing in\n{}", told.stdout);
+    }
+    host.run(&["journal", "verify"]).expect(0, &[]);
+    let events = std::fs::read_dir(host.path(&format!("changes/{ID}/events"))).unwrap().count();
+    assert_eq!(events, 4, "applied and reverted, applied and confirmed, each told once");
+}
+
+#[test]
+fn a_review_that_is_overdue_stops_the_next_change() {
+    let Some(host) = Host::new(&["nft"]) else { return };
+    host.plan("2");
+    let owed = r#"{ "who": "carol", "when": "2020-01-01T08:00:00Z", "because": "nobody reached the site" }"#;
+    std::fs::create_dir(host.path("state")).unwrap();
+    host.folder.write("state/reviews/20200101T080000Z-1.json", owed.as_bytes());
+    let id = "restore 20200101T080000Z-1";
+    host.run(&["status"]).expect(0, &["the review of", id, "by carol", "is owed"]);
+    let help = "firewarden restore --review 20200101T080000Z-1 --because";
+    host.run(&["apply", "plan.json"]).expect(1, &["error[review-overdue]", id, "is overdue", help]);
+    assert!(!host.rules().contains("dport 80"));
+    let late = ["apply", "plan.json", "--accept-findings", "the site is down"];
+    host.run(&late).expect(1, &["is overdue", "nobody confirmed in time"]);
+    host.run(&["restore", "--review", "20200101T080000Z-1", "--because", "a rule too many"]).expect(0, &[]);
+    let run = host.run(&["apply", "plan.json"]);
+    run.expect(1, &["nobody confirmed in time"]);
+    assert!(!run.all().contains("review"), "{}", run.all());
+}
