@@ -279,7 +279,7 @@ impl Comparison<'_> {
         if let Some(change) = known.and_then(|at| self.found.changes.get_mut(at)) {
             change.packets.push(met.region.clone());
             change.arrivals.push(met.arrival);
-            let of = |point: &Point| example_rank(point, &self.after.host);
+            let of = |point: &Point| example_rank(point, self.after.host);
             if of(&change.witness) <= of(&met.point) {
                 return;
             }
