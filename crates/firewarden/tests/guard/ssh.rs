@@ -98,7 +98,7 @@ impl Lab {
 
     /// The lockout is there: a session that is opened now doesn't come about. It ends by itself, and leaves words.
     #[track_caller]
-    fn lives_through_lockout(&self) {
+    fn lives_through_lockout(&self, begun: &str) {
         wait_for("the lockout", || self.is_locked_out());
         let outside = finish(self.ssh(&[], "true").spawn().unwrap());
         assert!(self.is_locked_out(), "the window was too short for this machine");
@@ -106,8 +106,7 @@ impl Lab {
         wait_for("the way back", || !self.is_locked_out());
         wait_for("a new connection", || finish(self.ssh(&[], "true").spawn().unwrap()).code == 0);
         self.over_ssh(&["status"]).expect(0, &["the old rules are back", "nobody confirmed in time"]);
-        self.over_ssh(&["journal", "show"])
-            .expect(0, &["guarding `nft insert rule", "nobody confirmed in time"]);
+        self.over_ssh(&["journal", "show"]).expect(0, &[begun, "nobody confirmed in time"]);
         assert_eq!(self.server.rules().canonical(), self.before());
     }
 
@@ -130,7 +129,7 @@ fn a_rule_that_cuts_the_operators_session_goes_at_the_deadline() {
     let mut session = lab.start(&[], &command);
     wait_for("the lockout", || lab.is_locked_out());
     assert!(session.try_wait().unwrap().is_none(), "the session ended, rather than hang");
-    lab.lives_through_lockout();
+    lab.lives_through_lockout("guarding `nft insert rule");
     // TCP sends again what was lost, so the session that hung hears how it ended.
     finish(session).expect(
         1,
@@ -146,7 +145,7 @@ fn it_goes_as_well_when_the_operators_client_is_killed() {
     wait_for("the lockout", || lab.is_locked_out());
     session.kill().unwrap();
     session.wait().unwrap();
-    lab.lives_through_lockout();
+    lab.lives_through_lockout("guarding `nft insert rule");
 }
 
 /// The server sends SIGHUP to what runs on a terminal that is gone.
@@ -216,4 +215,59 @@ fn nobody_confirms_while_the_command_runs() {
     lab.over_ssh(&["revert", "--because", "enough"]).expect(0, &["the old rules are back"]);
     finish(session).expect(1, &["it is told to end", "root over ssh", "asked for it: enough"]);
     assert_eq!(lab.server.rules().digest(), before);
+}
+
+impl Lab {
+    /// A plan for the rules with another one in front; where it is made, and what is said of it.
+    fn plan(&self, rule: &str, window: &str, over_ssh: bool) -> (String, Run) {
+        let rules = RULES.replace("ct state", &format!("{rule}\n    ct state"));
+        let text = format!("table inet filter\ndelete table inet filter\n{rules}");
+        self.server.folder.write("candidate.nft", text.as_bytes());
+        let place = |name: &str| self.server.folder.path().join(name).display().to_string();
+        let (candidate, plan) = (place("candidate.nft"), place("plan.json"));
+        let arguments = ["plan", &candidate, "--window", window, "--out", &plan];
+        let run = if over_ssh { self.over_ssh(&arguments) } else { self.server.run(&arguments) };
+        (plan, run)
+    }
+}
+
+#[test]
+fn a_plan_that_locks_out_is_refused_or_goes_at_the_deadline() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.server.rules().digest();
+    let (plan, made) = lab.plan("tcp dport 22 drop", "6", true);
+    made.expect(1, &["your own session", "10.99.0.1"]);
+    lab.over_ssh(&["apply", &plan])
+        .expect(1, &["error[plan-cuts-session]", "10.99.0.1 -> ", "your own session among them"]);
+    lab.over_ssh(&["status"]).expect(0, &["nothing is on trial"]);
+    assert_eq!(lab.server.rules().digest(), before);
+    for is_killed in [false, true] {
+        let (plan, _) = lab.plan("tcp dport 22 drop", "6", true);
+        let mut session = lab.start(&[], &["apply", &plan, "--accept-findings", "drill"]);
+        wait_for("the lockout", || lab.is_locked_out());
+        assert!(session.try_wait().unwrap().is_none(), "the session ended, rather than hang");
+        if is_killed {
+            session.kill().unwrap();
+        }
+        lab.lives_through_lockout("applying plan");
+        let ended = finish(session);
+        if !is_killed {
+            ended.expect(1, &["the old rules are back", "nobody confirmed in time"]);
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_confirmed_over_a_new_connection_only() {
+    let Some(lab) = Lab::new() else { return };
+    let (plan, made) = lab.plan("tcp dport 80 accept", "120", true);
+    made.expect(0, &["newly allowed"]);
+    let shared = format!("ControlPath={}/shared", lab.server.folder.path().display());
+    let session = lab.start(&["-o", "ControlMaster=yes", "-o", &shared], &["apply", &plan]);
+    lab.server.wait_until_asked();
+    let again = finish(lab.start(&["-o", &shared], &["confirm"]));
+    again.expect(2, &["error[old-session]"]);
+    lab.over_ssh(&["confirm"]).expect(0, &["the new rules stay: confirmed by root over ssh 10.99.0.1"]);
+    finish(session).expect(0, &["the new rules stay"]);
+    assert!(lab.server.rules().nft.contains("tcp dport 80 accept"));
 }
