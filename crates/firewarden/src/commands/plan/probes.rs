@@ -17,16 +17,15 @@ const GROUP_DEPTH: u32 = 16;
 /// Connections for one intent, at most: one for each address and port would be a port scan.
 const MOST: usize = 4;
 
-/// The probes, in the order of the intents. What was asked and doesn't hold after the change needs no trying out.
+/// The probes, in the order of the intents. Those of an intent that the change breaks are made too: whoever goes on with it
+/// all the same sees what it does.
 pub fn of(stack: &StackFile, host: &str, asked: &[IntentChange]) -> Vec<Probe> {
     let mut probes = Vec::new();
     for declared in &stack.intents {
         let source = &declared.intent.source.include;
         let text = declared.intent.full_text();
-        let holds = !asked.iter().any(|asked| {
-            asked.intent == text && matches!(asked.after, Verdict::Fail | Verdict::Error | Verdict::Vacuous)
-        });
-        if declared.proposed || !holds || !source.iter().any(|peer| is_in(&peer.value, host, stack, 0)) {
+        let is_empty = asked.iter().any(|asked| asked.intent == text && asked.after == Verdict::Vacuous);
+        if declared.proposed || is_empty || !source.iter().any(|peer| is_in(&peer.value, host, stack, 0)) {
             continue;
         }
         let expected = declared.intent.expectation != Expectation::Deny;
