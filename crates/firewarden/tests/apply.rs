@@ -213,3 +213,102 @@ fn a_review_that_is_overdue_stops_the_next_change() {
     run.expect(1, &["nobody confirmed in time"]);
     assert!(!run.all().contains("review"), "{}", run.all());
 }
+
+/// A server with a real sshd, and a machine whose operator applies plans there.
+struct Lab {
+    server: Host,
+    operator: Namespace,
+}
+
+impl Lab {
+    fn new() -> Option<Lab> {
+        let server = Host::new(&["nft", "sshd", "ssh", "ssh-keygen"])?;
+        let lab = Lab { server, operator: Namespace::new().unwrap() };
+        let folder = lab.server.folder.path().display().to_string();
+        let programs = std::path::Path::new(PROGRAM).parent().unwrap().display();
+        let config = format!(
+            "HostKey {folder}/host\nAuthorizedKeysFile {folder}/operator.pub\nStrictModes no\nUsePAM no\nPidFile none\n\
+             PermitRootLogin yes\nListenAddress 10.99.0.2\n\
+             SetEnv FIREWARDEN_STATE={folder}/state PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        );
+        lab.server.folder.write("sshd_config", config.as_bytes());
+        // ssh as the operator has set it up.
+        let options = format!(
+            "-F none -q -o IdentitiesOnly=yes -i {folder}/operator -o StrictHostKeyChecking=no -o UserKnownHostsFile={folder}/known"
+        );
+        let wrapper = format!("#!/bin/sh\nexec /usr/bin/ssh {options} \"$@\"\n");
+        lab.server.folder.write("bin/ssh", wrapper.as_bytes());
+        lab.operator.shell(&format!(
+            "ip link add eth0 type veth peer name eth0 netns {}
+             ip address add 10.99.0.1/24 dev eth0
+             ip link set eth0 up
+             chmod +x {folder}/bin/ssh",
+            lab.server.namespace.id()
+        ));
+        lab.server.namespace.shell(&format!(
+            "ssh-keygen -q -t ed25519 -N '' -f {folder}/host
+             ssh-keygen -q -t ed25519 -N '' -f {folder}/operator
+             ip address add 10.99.0.2/24 dev eth0
+             ip link set eth0 up
+             mkdir -p /run/sshd
+             PATH=$PATH:/usr/sbin:/sbin; $(command -v sshd) -f {folder}/sshd_config -E {folder}/sshd.log"
+        ));
+        Some(lab)
+    }
+
+    /// Applies `plan.json` from the operator's machine, who answers so when asked.
+    fn apply(&self, more: &[&str], answer: &str) -> Run {
+        let path = format!("{}:{}", self.server.path("bin"), std::env::var("PATH").unwrap());
+        let mut command = self.operator.command(PROGRAM);
+        command.args(["apply", &self.server.path("plan.json"), "--ssh", "root@10.99.0.2"]).args(more);
+        command.env("PATH", path).env_remove("SSH_CONNECTION").env_remove("FIREWARDEN_STATE");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, answer.as_bytes()).unwrap();
+        drop(input);
+        finish(child)
+    }
+}
+
+#[test]
+fn over_ssh_a_new_connection_confirms() {
+    let Some(lab) = Lab::new() else { return };
+    lab.server.plan("60");
+    let run = lab.apply(&["--auto-confirm"], "");
+    run.expect(
+        0,
+        &["applied", "waiting", "asked for over a new connection", "confirmed by root over ssh 10.99.0.1"],
+    );
+    assert!(lab.server.rules().contains("dport 80"));
+    lab.server.run(&["journal", "show"]).expect(0, &["root over ssh 10.99.0.1", "the new rules stay"]);
+
+    lab.server.namespace.shell(&format!("nft flush ruleset; nft -f {}", lab.server.path("old.nft")));
+    lab.server.plan("60");
+    lab.apply(&[], "n\n")
+        .expect(1, &["keep the new rules? [y/n]", "the operator said no", "the old rules are back"]);
+    lab.server.plan("60");
+    lab.apply(&["--format", "json"], "y\n")
+        .expect(0, &["\"event\":\"confirmed\"", "\"event\":\"armed\"", "keep the new rules?"]);
+    assert!(lab.server.rules().contains("dport 80"));
+    // What the other host refuses is told here.
+    lab.apply(&[], "").expect(2, &["error[stale-plan]"]);
+}
+
+#[test]
+fn over_ssh_without_a_new_connection_the_deadline_decides() {
+    let Some(lab) = Lab::new() else { return };
+    let rules = OLD.replace("tcp dport 22 accept", "ct state established accept; tcp dport 22 drop");
+    lab.server.folder.write("new.nft", format!("flush ruleset\n{rules}").as_bytes());
+    lab.server.plan("8");
+    let run = lab.apply(&["--auto-confirm", "--accept-findings", "a drill"], "");
+    run.expect(1, &["no new connection gets in", "nobody confirmed in time", "the old rules are back"]);
+    assert!(!lab.server.rules().contains("drop;") && !lab.server.rules().contains("dport 22 drop"));
+    // Nor does the session that carries it live: what became of it is asked over another one.
+    let rules = OLD.replace("tcp dport 22 accept", "tcp dport 22 drop");
+    lab.server.folder.write("new.nft", format!("flush ruleset\n{rules}").as_bytes());
+    lab.server.plan("5");
+    let run = lab.apply(&["--auto-confirm", "--accept-findings", "a drill"], "");
+    run.expect(1, &["nobody confirmed in time", "the old rules are back"]);
+    lab.server.run(&["status"]).expect(0, &["nobody confirmed in time"]);
+}

@@ -27,7 +27,8 @@ pub struct ApplyPlan {
     /// Once confirmed, end the connections that the new rules don't admit any more.
     #[arg(long)]
     pub cut: bool,
-    /// Apply it on another host, where firewarden is installed too, and confirm it over a connection of its own.
+    /// Apply it on another host, where firewarden is installed too, and confirm it over a connection of its own: when the
+    /// operator says so, or unasked with `--auto-confirm`. Paths of other options are that host's.
     #[arg(long, value_name = "USER@HOST", conflicts_with_all = ["netns", "state"])]
     pub ssh: Option<String>,
     #[command(flatten)]

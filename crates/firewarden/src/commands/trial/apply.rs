@@ -30,6 +30,9 @@ const LOADING: Duration = Duration::from_secs(300);
 
 /// Runs the command.
 pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
+    if let Some(target) = &options.ssh {
+        return super::ssh::run(options, target, color);
+    }
     let plan = read(&options.plan)?;
     enter(&options.place)?;
     let home = home(&options.place.state)?;
@@ -144,7 +147,10 @@ fn join(home: &Home, options: &ApplyPlan, plan: &Plan, id: &str) -> Result<(), D
 }
 
 /// Reads the plan.
-fn read(path: &Path) -> Result<Plan, Diagnostic> {
+///
+/// # Errors
+/// It can't be read, or isn't one.
+pub fn read(path: &Path) -> Result<Plan, Diagnostic> {
     let shown = path.display();
     if path.is_dir() {
         return Err(no_plan(path, format!("`{shown}` is a folder, not a plan")));

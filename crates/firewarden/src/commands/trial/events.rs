@@ -122,6 +122,18 @@ impl Teller {
         self.tell("stuck", Mood::Bad, text, json!({}));
     }
 
+    /// An event of another host's Firewarden, in its words and with the time that it tells.
+    pub fn retell(&self, event: Value) {
+        let said = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, text) = (said("event"), said("text"));
+        let mood = match name.as_str() {
+            "confirmed" => Mood::Good,
+            "reverted" | "abandoned" | "stuck" | "trouble" => Mood::Bad,
+            _ => Mood::Plain,
+        };
+        self.tell(&name, mood, &text, event);
+    }
+
     fn tell(&self, name: &str, mood: Mood, text: &str, details: Value) {
         let after = self.begun.elapsed().as_secs_f64();
         let line = match self.format {

@@ -12,6 +12,7 @@ mod probes;
 mod record;
 mod recover;
 mod reviews;
+mod ssh;
 
 pub use apply::run as apply;
 pub use ask::{confirm, revert, status};
