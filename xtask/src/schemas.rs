@@ -18,7 +18,7 @@ const SCHEMAS: [(&str, u32); 8] = [
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 33] = [
     "check",
     "diff",
     "audit",
@@ -28,6 +28,13 @@ const COMMANDS: [&str; 26] = [
     "init",
     "docs",
     "plan",
+    "apply",
+    "confirm",
+    "revert",
+    "status",
+    "guard",
+    "recover",
+    "restore",
     "change",
     "change propose",
     "change review",
