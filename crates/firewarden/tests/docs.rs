@@ -108,10 +108,25 @@ fn json(text: &str, errors: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}{errors}"))
 }
 
+#[cfg(feature = "apply")]
+#[test]
+fn every_policy_of_the_documents_is_valid() {
+    let text = read(&repository().join("docs/changes.md"));
+    let policies: Vec<Block> = blocks(&text).into_iter().filter(|block| block.language == "yaml").collect();
+    assert!(!policies.is_empty());
+    for block in policies {
+        let mut sources = SourceMap::default();
+        let file = sources.add("block", block.text.as_str());
+        let policy = firewarden_change::policy::read_policy(file, &block.text);
+        assert!(policy.is_ok(), "docs/changes.md:{}: {policy:#?}", block.line);
+    }
+}
+
 #[test]
 fn every_stack_file_of_the_documents_is_valid() {
     let mut count = 0;
-    for path in documents() {
+    // Those of changes are policies.
+    for path in documents().into_iter().filter(|path| !path.ends_with("changes.md")) {
         for block in blocks(&read(&path)).into_iter().filter(|block| block.language == "yaml") {
             count += 1;
             let mut sources = SourceMap::default();
