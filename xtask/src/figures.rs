@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> ExitCode {
         }
     }
     println!(
-        "\nmedians of {} runs; a broken intent is detected by a probe that the new rule rejects at once",
+        "\nmedians of {} runs; a broken intent is detected by probes that the new rule drops: two connections within a second",
         options.runs
     );
     ExitCode::SUCCESS
