@@ -271,3 +271,15 @@ fn a_plan_is_confirmed_over_a_new_connection_only() {
     finish(session).expect(0, &["the new rules stay"]);
     assert!(lab.server.rules().nft.contains("tcp dport 80 accept"));
 }
+
+/// Made on the console or by a pipeline, a plan knows nothing of the session that it is applied over.
+#[test]
+fn a_plan_of_somebody_else_does_not_cut_the_session_it_is_applied_over() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.server.rules().digest();
+    let (plan, made) = lab.plan("tcp dport 22 drop", "600", false);
+    made.expect(0, &["newly blocked"]);
+    let run = lab.over_ssh(&["apply", &plan]);
+    run.expect(1, &["would cut this session: 10.99.0.1 -> ", "the old rules are back"]);
+    assert_eq!(lab.server.rules().digest(), before);
+}

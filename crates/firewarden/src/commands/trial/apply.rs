@@ -5,8 +5,10 @@ use super::link::Link;
 use super::permit::{self, Permission};
 use super::probes::Probes;
 use super::record::About;
+use super::session::OwnSession;
 use super::{
-    asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
+    asker, conclude, enter, failed, findings, home, launcher, now, read_state, record, revert_on_interrupt,
+    wait_for_end,
 };
 use crate::cli::trial::ApplyPlan;
 use crate::commands::Stopped;
@@ -40,7 +42,7 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     for told in record::settle(&home)? {
         teller.trouble(&told);
     }
-    let before = fresh(&plan)?;
+    let mut before = fresh(&plan)?;
     let id = trial_name(&now(), u64::from(std::process::id()));
     let permission = permit::ask(&home, &options.of, &plan, options.accept_findings.is_some())?;
     let mut against = permission.refusals.clone();
@@ -60,6 +62,7 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
             .help("leave out `--auto-confirm` and use `firewarden confirm`, or declare intents of this host with TCP ports")
             .into());
     }
+    let own = OwnSession::of(&plan, options, &mut before, color)?;
     revert_on_interrupt(&home);
     let accepted = options.accept_findings.as_deref();
     let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": plan.evidence });
@@ -74,7 +77,7 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     let change = Change::Plan { plan: &plan, before: before.as_ref() };
     let status = guard::start(&home, change, &id, &launcher()?).map_err(|error| failed(&error))?;
     teller.armed(&id, Duration::from_secs(u64::from(plan.window_seconds)));
-    let confirmed = attend(options, &home, &teller, &status, &probes)?;
+    let confirmed = attend(options, &home, &teller, &status, &probes, own.as_ref())?;
     let exit = conclude(&home, &teller, confirmed.as_ref());
     Ok(exit)
 }
@@ -86,6 +89,7 @@ fn attend(
     teller: &Teller,
     status: &Status,
     probes: &Probes<'_>,
+    own: Option<&OwnSession>,
 ) -> Result<Option<firewarden_change::trial::Outcome>, Diagnostic> {
     let loaded = guard::wait_for(home, status.left + LOADING, |record| {
         !matches!(record.phase, Phase::Armed | Phase::Applying)
@@ -96,6 +100,11 @@ fn attend(
     teller.applied(holds.as_deref());
     for problem in record::ingest(home) {
         teller.trouble(&problem);
+    }
+    if let Some(cut) = own.and_then(|own| own.cut(teller)) {
+        let why = format!("the new rules would cut this session: {cut}");
+        guard::ask(home, &Wish::Revert, asker(&why)).map_err(|error| failed(&error))?;
+        return wait_for_end(home, status);
     }
     let broken = probes.after(teller)?;
     if let Some(first) = broken.first() {
@@ -202,10 +211,7 @@ fn fresh(plan: &Plan) -> Result<Option<State>, Diagnostic> {
     if firewarden_host::generation().is_ok_and(|generation| generation == plan.parent.generation) {
         return Ok(None);
     }
-    let state = State::read().map_err(|error| {
-        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
-            .help("run it as root, with the programs that list the rules installed")
-    })?;
+    let state = read_state()?;
     if state.digest() != plan.parent.ruleset {
         return Err(stale("the rules were changed since the plan was made".to_owned()));
     }

@@ -5,7 +5,8 @@ use super::gone::gone;
 use super::probes::Probes;
 use super::record::About;
 use super::{
-    asker, conclude, enter, failed, findings, home, launcher, now, record, revert_on_interrupt, wait_for_end,
+    asker, conclude, enter, failed, findings, home, launcher, now, read_state, record, revert_on_interrupt,
+    wait_for_end,
 };
 use crate::cli::trial::Guard;
 use crate::commands::Stopped;
@@ -242,11 +243,4 @@ fn rehearse(before: &State, teller: &Teller) -> Result<(), Diagnostic> {
             "nothing was changed; mend these rules first, so that what is listed of them can be loaded",
         )),
     }
-}
-
-fn read_state() -> Result<State, Diagnostic> {
-    State::read().map_err(|error| {
-        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
-            .help("run it as root, with the programs that list the rules installed")
-    })
 }

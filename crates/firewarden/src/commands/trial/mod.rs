@@ -12,6 +12,7 @@ mod probes;
 mod record;
 mod recover;
 mod reviews;
+mod session;
 mod ssh;
 
 pub use apply::run as apply;
@@ -28,6 +29,7 @@ use firewarden_change::trial::{Asker, Outcome, Phase, Record};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::actor::Actor;
 use firewarden_host::guard::{self, ClientError, Home, HomeError, Launcher, Status, Wish};
+use firewarden_host::state::State;
 use jiff::Timestamp;
 use nix::sys::signal::{SigSet, Signal};
 use std::process::ExitCode;
@@ -65,6 +67,14 @@ fn enter(place: &Place) -> Result<(), Diagnostic> {
         Diagnostic::error("namespace", format!("cannot enter the network namespace `{named}`: {error}")).help(
             "`ip netns list` names them; a process number or a path works too, and root rights are needed",
         )
+    })
+}
+
+/// The rules that the kernel holds.
+fn read_state() -> Result<State, Diagnostic> {
+    State::read().map_err(|error| {
+        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
+            .help("run it as root, with the programs that list the rules installed")
     })
 }
 
