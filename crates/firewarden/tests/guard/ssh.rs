@@ -72,6 +72,8 @@ impl Lab {
                 "-o",
                 "StrictHostKeyChecking=no",
             ])
+            // A client whose test failed doesn't stay for ever.
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-i", &format!("{folder}/operator")])
             .args(["-o", &format!("UserKnownHostsFile={folder}/known")])
             .args(options)
