@@ -8,6 +8,8 @@ mod common;
 
 use common::namespace::Namespace;
 use common::{Folder, Run};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -265,7 +267,7 @@ impl Lab {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut input, answer.as_bytes()).unwrap();
+        input.write_all(answer.as_bytes()).unwrap();
         drop(input);
         finish(child)
     }
@@ -311,4 +313,89 @@ fn over_ssh_without_a_new_connection_the_deadline_decides() {
     let run = lab.apply(&["--auto-confirm", "--accept-findings", "a drill"], "");
     run.expect(1, &["nobody confirmed in time", "the old rules are back"]);
     lab.server.run(&["status"]).expect(0, &["nobody confirmed in time"]);
+}
+
+/// A client with a connection to port 80 of a host whose rules let open connections go on.
+struct Open {
+    host: Host,
+    client: Namespace,
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Open {
+    fn new() -> Option<Open> {
+        let host = Host::new(&["nft", "conntrack", "ss"])?;
+        let client = Namespace::new().unwrap();
+        client.shell(&format!(
+            "ip link add eth0 type veth peer name eth0 netns {}
+             ip address add 10.98.0.1/24 dev eth0
+             ip link set eth0 up",
+            host.namespace.id()
+        ));
+        let rules = |last: &str| {
+            let last = format!("ct state established accept; tcp dport 80 {last}");
+            OLD.replace("tcp dport 22 accept", &last)
+        };
+        host.folder.write("old.nft", rules("accept").as_bytes());
+        host.folder.write("new.nft", format!("flush ruleset\n{}", rules("drop")).as_bytes());
+        host.namespace.shell(&format!(
+            "ip address add 10.98.0.2/24 dev eth0
+             ip link set eth0 up
+             nft flush ruleset
+             nft -f {}",
+            host.path("old.nft")
+        ));
+        let (near, far) = connect(&host, &client);
+        Some(Open { host, client, near, far })
+    }
+
+    /// Whether what the client says arrives.
+    fn is_alive(&mut self) -> bool {
+        self.far.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        self.near.write_all(b"x").is_ok() && matches!(self.far.read(&mut [0]), Ok(1))
+    }
+}
+
+/// Both ends of a connection of a client to port 80.
+fn connect(host: &Host, client: &Namespace) -> (TcpStream, TcpStream) {
+    let listener = host.namespace.listen("10.98.0.2:80");
+    let near = client.within(|| TcpStream::connect("10.98.0.2:80").unwrap());
+    (near, listener.accept().unwrap().0)
+}
+
+#[test]
+fn connections_that_the_new_rules_do_not_admit_are_told_and_cut_on_request() {
+    let Some(mut open) = Open::new() else { return };
+    assert!(open.is_alive());
+    for (more, cut) in [(vec![], false), (vec!["--cut"], true)] {
+        open.host.namespace.shell(&format!("nft flush ruleset; nft -f {}", open.host.path("old.nft")));
+        open.host.plan("60");
+        let client = open.host.start(&[&["apply", "plan.json"], more.as_slice()].concat());
+        open.host.wait_until_asked();
+        assert!(open.is_alive());
+        open.host.run(&["confirm"]).expect(0, &[]);
+        let run = finish(client);
+        run.expect(0, &["the new rules stay", "10.98.0.1 -> "]);
+        assert_eq!(run.all().contains("cut: 10.98.0.1 -> "), cut, "{}", run.all());
+        assert_eq!(open.is_alive(), !cut, "{}", run.all());
+    }
+}
+
+#[test]
+fn connections_that_only_the_trial_admitted_are_told_after_it() {
+    let Some(Open { host, client, .. }) = Open::new() else { return };
+    // The other way round: the rules on trial let port 80 in.
+    let open = std::fs::read_to_string(host.path("old.nft")).unwrap();
+    host.namespace.shell(&format!("nft -f {}", host.path("new.nft")));
+    host.folder.write("new.nft", format!("flush ruleset\n{open}").as_bytes());
+    host.plan("60");
+    let apply = host.start(&["apply", "plan.json"]);
+    host.wait_until_asked();
+    let _connection = connect(&host, &client);
+    // The rules on trial are read meanwhile.
+    std::thread::sleep(Duration::from_secs(1));
+    host.run(&["revert", "--because", "a drill"]).expect(0, &[]);
+    finish(apply)
+        .expect(1, &["the old rules are back", "10.98.0.1 -> ", "was admitted by the rules on trial only"]);
 }

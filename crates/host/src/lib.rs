@@ -12,6 +12,8 @@ mod boot;
 mod capture;
 mod clock;
 #[cfg(feature = "apply")]
+pub mod connections;
+#[cfg(feature = "apply")]
 pub mod folder;
 mod generation;
 #[cfg(feature = "apply")]

@@ -1,6 +1,6 @@
 //! What a change of the rules that this host runs means: the evidence for going on with it.
 
-use super::diff::{self, HostAnswer, Versions};
+use super::diff::{self, Comparison, Cut, HostAnswer, Versions};
 use super::{Stopped, hosts};
 use crate::cli::Diff;
 use crate::load::Files;
@@ -53,6 +53,30 @@ impl Subject {
     /// # Errors
     /// The host can't be captured, or a ruleset can't be read.
     pub fn evidence(&self, before: &State, after: &State, color: Color) -> Result<Evidence, Stopped> {
+        let comparison = self.compare(before, after, color)?;
+        let mut evidence = Evidence::default();
+        for host in &comparison.answer.hosts {
+            describe(host, &mut evidence);
+        }
+        let verdicts = comparison.answer.intents.iter();
+        evidence.intents.extend(verdicts.map(|intent| IntentVerdicts {
+            intent: intent.intent.clone(),
+            before: intent.before.word().to_owned(),
+            after: intent.after.word().to_owned(),
+        }));
+        Ok(evidence)
+    }
+
+    /// The connections that are open now, and that one ruleset admits and the other one doesn't.
+    ///
+    /// # Errors
+    /// As [`Subject::evidence`].
+    pub fn cuts(&self, before: &State, after: &State, color: Color) -> Result<Vec<Cut>, Stopped> {
+        let comparison = self.compare(before, after, color)?;
+        Ok(comparison.answer.hosts.into_iter().flat_map(|host| host.cuts).collect())
+    }
+
+    fn compare(&self, before: &State, after: &State, color: Color) -> Result<Comparison, Stopped> {
         let folder = tempfile::tempdir().map_err(|error| {
             Diagnostic::error("temporary-folder", format!("no temporary folder can be made: {error}"))
                 .help("set TMPDIR to a folder that can be written")
@@ -82,21 +106,11 @@ impl Subject {
             format: AnswerFormat::Human,
             budget: None,
         };
-        let comparison = diff::compare(&options, &versions, color)?.map_err(|what| {
+        diff::compare(&options, &versions, color)?.map_err(|what| {
             Diagnostic::error("internal-error", format!("the change cannot be judged: {what}"))
                 .help("please report this; nothing was changed")
-        })?;
-        let mut evidence = Evidence::default();
-        for host in &comparison.answer.hosts {
-            describe(host, &mut evidence);
-        }
-        let verdicts = comparison.answer.intents.iter();
-        evidence.intents.extend(verdicts.map(|intent| IntentVerdicts {
-            intent: intent.intent.clone(),
-            before: intent.before.word().to_owned(),
-            after: intent.after.word().to_owned(),
-        }));
-        Ok(evidence)
+                .into()
+        })
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Cut {
     pub flow: String,
     /// How many.
     pub count: usize,
+    /// Each of them, once as a socket and once as a tracked connection where it is both.
+    #[cfg(feature = "apply")]
+    pub connections: Vec<Connection>,
     /// False where they go on, but couldn't be opened again.
     pub now: bool,
     /// The rule that refuses them.
@@ -56,7 +59,17 @@ pub fn cuts(
         let flow = flow(&connection, names);
         let rule = telling.rule(decider, telling.after);
         let key = (!now, flow.clone(), format!("{:?}", decider));
-        let group = groups.entry(key).or_insert(Cut { flow, count: 0, now, rule, own_session: false });
+        let group = groups.entry(key).or_insert(Cut {
+            flow,
+            count: 0,
+            #[cfg(feature = "apply")]
+            connections: Vec::new(),
+            now,
+            rule,
+            own_session: false,
+        });
+        #[cfg(feature = "apply")]
+        group.connections.push(connection);
         let ends = (connection.nfproto, connection.protocol, connection.source, connection.destination);
         if counted.insert((!now, ends)) {
             group.count += 1;

@@ -1,6 +1,7 @@
 //! `firewarden apply`: carries a plan out.
 
 use super::events::Teller;
+use super::flows;
 use super::link::Link;
 use super::permit::{self, Permission};
 use super::probes::Probes;
@@ -14,7 +15,7 @@ use crate::cli::trial::ApplyPlan;
 use crate::commands::Stopped;
 use crate::output::{self, Color};
 use firewarden_change::plan::{Plan, ReadError};
-use firewarden_change::trial::{Phase, Record};
+use firewarden_change::trial::{Outcome, Phase, Record};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
 use firewarden_host::actor::Actor;
 use firewarden_host::guard::{self, Change, Home, Status, Wish, boot_id, trial_name};
@@ -42,7 +43,11 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     for told in record::settle(&home)? {
         teller.trouble(&told);
     }
-    let mut before = fresh(&plan)?;
+    let mut before = match fresh(&plan)? {
+        // What the old rules admitted has to be known once they are gone.
+        None if options.cut => Some(read_state()?),
+        before => before,
+    };
     let id = trial_name(&now(), u64::from(std::process::id()));
     let permission = permit::ask(&home, &options.of, &plan, options.accept_findings.is_some())?;
     let mut against = permission.refusals.clone();
@@ -77,12 +82,26 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     let change = Change::Plan { plan: &plan, before: before.as_ref() };
     let status = guard::start(&home, change, &id, &launcher()?).map_err(|error| failed(&error))?;
     teller.armed(&id, Duration::from_secs(u64::from(plan.window_seconds)));
-    let confirmed = attend(options, &home, &teller, &status, &probes, own.as_ref())?;
-    let exit = conclude(&home, &teller, confirmed.as_ref());
+    let (outcome, trial) = attend(options, &home, &teller, &status, &probes, own.as_ref())?;
+    let exit = conclude(&home, &teller, outcome.as_ref());
+    match (&outcome, &before, &trial) {
+        (Some(Outcome::Confirmed { .. }), Some(before), _) if options.cut => {
+            flows::end(before, &teller, color)
+        }
+        (Some(Outcome::Confirmed { .. }), ..) => {
+            for connection in &plan.evidence.cut {
+                teller.note(&format!(
+                    "not admitted any more, as of the plan (`--cut` ends such): {connection}"
+                ));
+            }
+        }
+        (Some(Outcome::Reverted { .. }), _, Some(trial)) => flows::left_over(trial, &teller, color),
+        _ => {}
+    }
     Ok(exit)
 }
 
-/// From the armed guard to the end of the trial.
+/// From the armed guard to the end of the trial. Gives the rules on trial, where there was time to read them.
 fn attend(
     options: &ApplyPlan,
     home: &Home,
@@ -90,12 +109,12 @@ fn attend(
     status: &Status,
     probes: &Probes<'_>,
     own: Option<&OwnSession>,
-) -> Result<Option<firewarden_change::trial::Outcome>, Diagnostic> {
+) -> Result<(Option<Outcome>, Option<State>), Diagnostic> {
     let loaded = guard::wait_for(home, status.left + LOADING, |record| {
         !matches!(record.phase, Phase::Armed | Phase::Applying)
     });
     let Some(Record { phase: Phase::Applied { holds }, .. }) = loaded.map_err(|error| failed(&error))? else {
-        return wait_for_end(home, status);
+        return Ok((wait_for_end(home, status)?, None));
     };
     teller.applied(holds.as_deref());
     for problem in record::ingest(home) {
@@ -118,8 +137,11 @@ fn attend(
         let left =
             guard::status(home).map_err(|error| failed(&error))?.map_or(Duration::ZERO, |status| status.left);
         teller.waiting(left);
+        // Whoever waits has the time. The trial may be over already.
+        let trial = State::read().ok().filter(|state| holds.is_none_or(|holds| state.digest() == holds));
+        return Ok((wait_for_end(home, status)?, trial));
     }
-    wait_for_end(home, status)
+    Ok((wait_for_end(home, status)?, None))
 }
 
 /// Tells what speaks against it, and records that it was refused.
@@ -216,6 +238,13 @@ fn fresh(plan: &Plan) -> Result<Option<State>, Diagnostic> {
         return Err(stale("the rules were changed since the plan was made".to_owned()));
     }
     Ok(Some(state))
+}
+
+fn read_state() -> Result<State, Diagnostic> {
+    State::read().map_err(|error| {
+        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
+            .help("run it as root, with the programs that list the rules installed")
+    })
 }
 
 /// The beginning of a hash, enough to tell it from others.

@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod command;
 mod events;
+mod flows;
 mod gone;
 mod link;
 mod outcome;
