@@ -138,7 +138,8 @@ fn attend(
             guard::status(home).map_err(|error| failed(&error))?.map_or(Duration::ZERO, |status| status.left);
         teller.waiting(left);
         // Whoever waits has the time. The trial may be over already.
-        let trial = State::read().ok().filter(|state| holds.is_none_or(|holds| state.digest() == holds));
+        let trial =
+            State::read().ok().filter(|state| holds.as_ref().is_none_or(|holds| state.digest() == *holds));
         return Ok((wait_for_end(home, status)?, trial));
     }
     Ok((wait_for_end(home, status)?, None))
