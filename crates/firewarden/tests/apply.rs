@@ -280,7 +280,12 @@ fn over_ssh_a_new_connection_confirms() {
     let run = lab.apply(&["--auto-confirm"], "");
     run.expect(
         0,
-        &["applied", "waiting", "asked for over a new connection", "confirmed by root over ssh 10.99.0.1"],
+        &[
+            "applied",
+            "waiting",
+            "asking for it over a new connection",
+            "confirmed by root over ssh 10.99.0.1",
+        ],
     );
     assert!(lab.server.rules().contains("dport 80"));
     lab.server.run(&["journal", "show"]).expect(0, &["root over ssh 10.99.0.1", "the new rules stay"]);

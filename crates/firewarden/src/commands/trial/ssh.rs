@@ -233,8 +233,11 @@ impl Decision {
 
     /// Asks for it over a new connection.
     fn ask(&self, words: &[&str]) {
+        let what = words.first().copied().unwrap_or_default();
+        self.teller.note(&format!("asking for it over a new connection: `firewarden {what}`"));
         match self.remote.anew(words, self.left) {
-            Ok(answer) if answer.code == 0 => self.teller.note("asked for over a new connection"),
+            // How it ended is an event of its own.
+            Ok(answer) if answer.code == 0 => {}
             Ok(answer) => self.teller.trouble(&answer.stderr),
             Err(why) => self.no_connection(&why),
         }
