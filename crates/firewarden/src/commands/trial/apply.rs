@@ -123,7 +123,7 @@ fn attend(
     if let Some(cut) = own.and_then(|own| own.cut(teller)) {
         let why = format!("the new rules would cut this session: {cut}");
         guard::ask(home, &Wish::Revert, asker(&why)).map_err(|error| failed(&error))?;
-        return wait_for_end(home, status);
+        return Ok((wait_for_end(home, status)?, None));
     }
     let broken = probes.after(teller)?;
     if let Some(first) = broken.first() {
@@ -239,13 +239,6 @@ fn fresh(plan: &Plan) -> Result<Option<State>, Diagnostic> {
         return Err(stale("the rules were changed since the plan was made".to_owned()));
     }
     Ok(Some(state))
-}
-
-fn read_state() -> Result<State, Diagnostic> {
-    State::read().map_err(|error| {
-        Diagnostic::error("unreadable-rules", format!("the kernel's rules cannot be read: {error}"))
-            .help("run it as root, with the programs that list the rules installed")
-    })
 }
 
 /// The beginning of a hash, enough to tell it from others.
