@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The version of the format that is written.
 pub const FORMAT_VERSION: u32 = 1;
@@ -72,6 +73,9 @@ pub struct Parent {
     /// SHA-256 of [`crate::delta::handles`] of these tables: the forward scripts name rules by handles, which another
     /// ruleset of the same meaning needn't have.
     pub handles: String,
+    /// The digest of each table, in the words of whoever reads the kernel: what others do to tables that the change doesn't
+    /// touch is told by them from what becomes of its own.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// A new connection that has to come about once the change is in.
@@ -267,6 +271,7 @@ mod tests {
                 ruleset: "00".to_owned(),
                 tables: Vec::new(),
                 handles: String::new(),
+                parts: BTreeMap::new(),
             },
             result: "11".to_owned(),
             forward: vec![Script { loader: Loader::Nft, text: "add rule ip t c drop\n".to_owned() }],

@@ -117,6 +117,7 @@ impl Team {
                 generation: 7,
                 ruleset: "00".to_owned(),
                 handles: "00".to_owned(),
+                parts: Default::default(),
                 tables: Vec::new(),
             },
             result: "11".to_owned(),

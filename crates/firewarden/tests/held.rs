@@ -189,3 +189,17 @@ fn what_is_confirmed_settles() {
     assert!(!listed.contains("fw_trial") && !listed.contains(".fw-new"), "{listed}");
     assert!(!world.passes(7) && world.passes(8) && world.passes(9));
 }
+
+#[test]
+fn tables_of_others_may_change_meanwhile() {
+    let Some(world) = World::new() else { return };
+    let client = world.apply("2");
+    world.host.shell("nft add table ip docker; nft 'add chain ip docker c'; nft add rule ip docker c drop");
+    let output = client.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("the old rules are back") && told.contains("others changed tables"), "{told}");
+    let listed = world.list();
+    assert!(listed.contains("table ip docker") && !listed.contains("fw_trial"), "{listed}");
+    assert!(world.passes(7) && world.passes(8) && !world.passes(9));
+}

@@ -362,6 +362,7 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
             ruleset: before.digest(),
             tables: vec!["ip t".to_owned()],
             handles: handles(&before.nft),
+            parts: before.parts(),
         },
         result: State { nft: NEW.to_owned(), ..State::default() }.digest(),
         forward: if quick {

@@ -239,6 +239,7 @@ fn written(
         ruleset: live.running.state.digest(),
         tables: delta.tables.iter().map(ToString::to_string).collect(),
         handles: hex(&Sha256::digest(handles(&read(&live.running.listing)?, &delta.tables))),
+        parts: live.running.state.parts(),
     };
     let meaning = &comparison.answer;
     let intents = meaning.intents.iter().map(|intent| IntentVerdicts {

@@ -229,7 +229,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                 session: crate::actor::Actor::current().connection,
                 window_milliseconds: u64::from(plan.window_seconds) * 1000,
                 before: plan.parent.ruleset.clone(),
-                parts: before.map(State::parts),
+                parts: before.map(State::parts).or_else(|| Some(plan.parent.parts.clone())),
                 job: Job::Plan {
                     hash: plan.hash(),
                     parent: Box::new(plan.parent.clone()),

@@ -103,6 +103,7 @@ impl Place {
                 ruleset: now.digest(),
                 tables: vec!["ip t".to_owned()],
                 handles: handles(&now.nft),
+                parts: now.parts(),
             },
             result: result.digest(),
             forward: script("insert rule ip t c ip saddr 2.2.2.2 drop\n"),
