@@ -5,7 +5,8 @@ mod common;
 
 use common::namespace::Namespace;
 use common::{Folder, Run, run_in};
-use firewarden_change::plan::{Inverse, Plan, ProbeTarget};
+use firewarden_change::delta::{Listing, inverse_script};
+use firewarden_change::plan::{Inverse, Plan, ProbeTarget, Switch};
 use std::process::Stdio;
 
 /// A namespace with rules, or `None` after saying why there is none.
@@ -114,9 +115,12 @@ fn a_rule_more_with_everything_around_it() {
         ],
     );
     let made = read(&folder);
-    assert_eq!(made.forward[0].text, "add rule inet fw in tcp dport 443 accept\n");
+    // The kernel holds the way back: the new rules come beside the old ones first.
+    let Switch::Kernel { staged, settle } = &made.switch else { panic!("{:?}", made.switch) };
+    assert!(made.forward[0].text.ends_with("insert rule inet fw in meta nfproto @fw_trial goto in.fw-new\n"));
+    assert_eq!(settle[0], Inverse::Command("add rule inet fw in tcp dport 443 accept\n".to_owned()));
     assert_eq!(made.window_seconds, 30);
-    assert!(matches!(&made.inverse[..], [Inverse::DeleteRule { index: 5, .. }]), "{:?}", made.inverse);
+    assert!(matches!(&made.inverse[..], [Inverse::DeleteRule { index: 0, .. }, _]), "{:?}", made.inverse);
     assert_eq!(made.parent.tables, ["inet fw"]);
     let probes: Vec<(ProbeTarget, bool)> =
         made.probes.iter().map(|probe| (probe.target.clone(), probe.expected)).collect();
@@ -131,9 +135,12 @@ fn a_rule_more_with_everything_around_it() {
     assert_eq!(state.digest(), made.parent.ruleset);
     load(&namespace, &made.forward[0].text);
     let state = namespace.within(firewarden_host::state::State::read).unwrap();
+    assert_eq!(state.digest(), *staged);
+    load(&namespace, &inverse_script(settle, &Listing::read(&state.nft).unwrap()).unwrap());
+    let state = namespace.within(firewarden_host::state::State::read).unwrap();
     assert_eq!(state.digest(), made.result);
     assert!(!found.stdout.contains("not compared"), "{}", found.stdout);
-    load(&namespace, &made.rollback[0].text);
+    made.rollback.iter().for_each(|script| load(&namespace, &script.text));
     let state = namespace.within(firewarden_host::state::State::read).unwrap();
     assert_eq!(state.digest(), made.parent.ruleset);
     // The file for the next boot loads beside the tables of others, once and again.
