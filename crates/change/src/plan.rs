@@ -134,6 +134,18 @@ pub struct IntentVerdicts {
     pub after: String,
 }
 
+impl IntentVerdicts {
+    /// Whether the change makes it worse: what held doesn't any more for certain, or what wasn't known to fail does.
+    pub fn is_worse(&self) -> bool {
+        let rank = |verdict: &str| match verdict {
+            "pass" => 0,
+            "depends" | "undetermined" | "vacuous" => 1,
+            _ => 2,
+        };
+        rank(&self.after) > rank(&self.before)
+    }
+}
+
 /// Whether the kernel itself can hold the way back (deploy.md: the dead-man switch).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -298,5 +310,19 @@ mod tests {
         for end in 0..text.trim_end().len() {
             assert!(Plan::read(&text[..end]).is_err());
         }
+    }
+
+    #[test]
+    fn what_depended_and_would_fail_is_worse_too() {
+        let is_worse = |before: &str, after: &str| {
+            let [intent, before, after] = ["allow a -> b", before, after].map(str::to_owned);
+            IntentVerdicts { intent, before, after }.is_worse()
+        };
+        for (before, after) in
+            [("pass", "fail"), ("pass", "depends"), ("pass", "vacuous"), ("depends", "fail")]
+        {
+            assert!(is_worse(before, after) && !is_worse(after, before), "{before} -> {after}");
+        }
+        assert!(!is_worse("depends", "depends") && !is_worse("fail", "fail") && !is_worse("fail", "pass"));
     }
 }

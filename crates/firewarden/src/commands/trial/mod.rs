@@ -25,7 +25,7 @@ use super::state_folder::state_folder;
 use crate::cli::state::StateFolder;
 use crate::cli::trial::{GuardProcess, Place};
 use events::Teller;
-use firewarden_change::plan::{Evidence, IntentVerdicts};
+use firewarden_change::plan::Evidence;
 use firewarden_change::trial::{Asker, Outcome, Phase, Record};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::actor::Actor;
@@ -177,13 +177,10 @@ fn conclude(home: &Home, teller: &Teller, outcome: Option<&Outcome>) -> ExitCode
 
 /// What speaks against carrying it out: intents that it breaks, or that hang on something else than before.
 fn findings(evidence: &Evidence) -> Vec<Diagnostic> {
-    let worse = |intent: &&IntentVerdicts| {
-        intent.before != intent.after && intent.after != "pass" && intent.before == "pass"
-    };
-    let intents = evidence.intents.iter().filter(worse).map(|intent| {
+    let intents = evidence.intents.iter().filter(|intent| intent.is_worse()).map(|intent| {
         let message = match intent.after.as_str() {
             "depends" => format!("`{}` would hang on what isn't modelled", intent.intent),
-            other => format!("`{}` would be {other}, and is pass now", intent.intent),
+            other => format!("`{}` would be {other}, and is {} now", intent.intent, intent.before),
         };
         Diagnostic::error("plan-breaks-intent", message)
     });
