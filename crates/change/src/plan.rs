@@ -154,6 +154,8 @@ pub enum Switch {
     Kernel {
         /// SHA-256 of the canonical text of the ruleset with both, as in [`Parent::ruleset`].
         staged: String,
+        /// The digest of each table with both, as in [`Parent::parts`].
+        parts: BTreeMap<String, String>,
         /// What makes it [`Plan::result`] once it is confirmed.
         settle: Vec<Inverse>,
     },
@@ -175,6 +177,9 @@ pub struct Plan {
     pub parent: Parent,
     /// SHA-256 of the canonical text of the ruleset afterwards, as in [`Parent::ruleset`].
     pub result: String,
+    /// The digest of each table afterwards, as in [`Parent::parts`]: what others do meanwhile to tables that the change
+    /// doesn't touch is told from the change by them.
+    pub parts: BTreeMap<String, String>,
     /// What is loaded, in this order.
     pub forward: Vec<Script>,
     /// The quick way back. Empty where there is none.
@@ -286,6 +291,7 @@ mod tests {
                 parts: BTreeMap::new(),
             },
             result: "11".to_owned(),
+            parts: BTreeMap::new(),
             forward: vec![Script { loader: Loader::Nft, text: "add rule ip t c drop\n".to_owned() }],
             inverse: Vec::new(),
             rollback: vec![Script { loader: Loader::Nft, text: "flush chain ip t c\n".to_owned() }],

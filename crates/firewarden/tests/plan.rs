@@ -116,7 +116,7 @@ fn a_rule_more_with_everything_around_it() {
     );
     let made = read(&folder);
     // The kernel holds the way back: the new rules come beside the old ones first.
-    let Switch::Kernel { staged, settle } = &made.switch else { panic!("{:?}", made.switch) };
+    let Switch::Kernel { staged, settle, .. } = &made.switch else { panic!("{:?}", made.switch) };
     assert!(made.forward[0].text.ends_with("insert rule inet fw in meta nfproto @fw_trial goto in.fw-new\n"));
     assert_eq!(settle[0], Inverse::Command("add rule inet fw in tcp dport 443 accept\n".to_owned()));
     assert_eq!(made.window_seconds, 30);

@@ -351,6 +351,7 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
     let link = fs::read_link("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
     let delete = Inverse::DeleteRule { family: "ip".into(), table: "t".into(), chain: "c".into(), index: 0 };
     let quick = case.how == How::Quick;
+    let result = State { nft: NEW.to_owned(), ..State::default() };
     Ok(Plan {
         version: FORMAT_VERSION,
         host: "here".to_owned(),
@@ -364,7 +365,8 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
             handles: handles(&before.nft),
             parts: before.parts(),
         },
-        result: State { nft: NEW.to_owned(), ..State::default() }.digest(),
+        result: result.digest(),
+        parts: result.parts(),
         forward: if quick {
             vec![script(&format!("{FIRST}{SECOND}"))]
         } else {

@@ -270,6 +270,7 @@ fn written(
         made: utc_now(),
         parent,
         result: rehearsed.result.digest(),
+        parts: rehearsed.result.parts(),
         forward: rehearsed.forward.clone(),
         inverse: rehearsed.inverse.clone(),
         rollback: rehearsed.back.clone(),

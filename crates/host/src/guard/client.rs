@@ -2,7 +2,7 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, raw, reading, slots, work};
+use super::{clock, files, keep, raw, slots, work};
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};
@@ -234,13 +234,16 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                     hash: plan.hash(),
                     parent: Box::new(plan.parent.clone()),
                     result: plan.result.clone(),
+                    parts: plan.parts.clone(),
                     forward: plan.forward.iter().map(|script| script.loader).collect(),
                     rollback: plan.rollback.iter().map(|script| script.loader).collect(),
                     inverse: plan.inverse.clone(),
                     settle: match &plan.switch {
-                        Switch::Kernel { staged, settle } => {
-                            Some(Box::new(Settling { staged: staged.clone(), steps: settle.clone() }))
-                        }
+                        Switch::Kernel { staged, parts, settle } => Some(Box::new(Settling {
+                            staged: staged.clone(),
+                            parts: parts.clone(),
+                            steps: settle.clone(),
+                        })),
                         Switch::Guard(_) => None,
                     },
                     persist: None,
@@ -266,9 +269,6 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
     for (_, spare) in REQUESTS {
         put(spare, &vec![b' '; REQUEST_BYTES])?;
     }
-    let known =
-        terms.parts.iter().flatten().map(|(name, digest)| name.len() + digest.len() + 8).sum::<usize>();
-    put("touched.json", &files::reserved(reading::ROOM + known))?;
     put("reserve", &vec![b' '; room])?;
     if matches!(change, Change::Command { .. }) {
         put(work::FILE, &files::reserved(work::ROOM))?;

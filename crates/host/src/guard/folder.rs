@@ -122,6 +122,8 @@ pub enum Job {
         parent: Box<Parent>,
         /// The digest of the rules afterwards.
         result: String,
+        /// The digest of each table afterwards.
+        parts: BTreeMap<String, String>,
         /// The programs that load the forward scripts.
         forward: Vec<Loader>,
         /// The programs that load the whole way back.
@@ -146,6 +148,8 @@ pub enum Job {
 pub struct Settling {
     /// The digest of old and new rules side by side.
     pub staged: String,
+    /// The digest of each table with both.
+    pub parts: BTreeMap<String, String>,
     /// What leaves only the new ones.
     pub steps: Vec<Inverse>,
 }

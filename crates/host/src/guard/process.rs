@@ -109,7 +109,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
         None => Origin::New { window: terms.window_milliseconds },
     };
     let mut guard = Guard {
-        reader: Reader::new(folder, &terms, &boot_id, is_first),
+        reader: Reader::new(&terms, &boot_id, is_first),
         back: Back::read(folder, &terms)?,
         folder: folder.to_path_buf(),
         home,

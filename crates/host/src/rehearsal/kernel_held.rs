@@ -42,7 +42,7 @@ pub fn hold_by_kernel(
     rehearsed.forward = vec![script(live.forward)];
     rehearsed.inverse = live.inverse;
     rehearsed.back.push(script(live.clean));
-    Ok(Switch::Kernel { staged: both.digest(), settle })
+    Ok(Switch::Kernel { staged: both.digest(), parts: both.parts(), settle })
 }
 
 /// The running rules in a sandbox, and where they shall lead.

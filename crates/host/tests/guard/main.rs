@@ -4,7 +4,7 @@ mod disk;
 mod iptables;
 mod place;
 
-use firewarden_change::plan::{Inverse, Persist};
+use firewarden_change::plan::{Inverse, Loader, Persist, Script};
 use firewarden_change::trial::{Asker, Outcome, Phase, Reason};
 use firewarden_host::guard::{self, Change, ClientError, Wish};
 use place::{NEW, OLD, Place, in_place};
@@ -162,6 +162,32 @@ fn others_who_change_their_own_tables_meanwhile_are_no_trouble() {
         let Outcome::Reverted { reason, foreign } = outcome(place) else { panic!("{}", place.log()) };
         assert_eq!((reason, foreign), (Reason::Deadline, true));
         assert_eq!(place.rules(), format!("table ip docker {{\n}}\n{OLD}"));
+    });
+}
+
+#[test]
+fn others_who_change_their_own_tables_before_the_first_look_are_no_trouble() {
+    in_place(|place| {
+        let mut plan = place.plan();
+        // As if another writer came between the load of the new rules and the guard's look at them.
+        let of_others = "add table ip docker\nadd chain ip docker c\nadd rule ip docker c drop\n";
+        plan.forward.push(Script { loader: Loader::Nft, text: of_others.to_owned() });
+        guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
+        let Outcome::Reverted { reason, foreign } = outcome(place) else { panic!("{}", place.log()) };
+        assert_eq!((reason, foreign), (Reason::Deadline, true));
+        let docker = "table ip docker {\n\tchain c {\n\t\tdrop\n\t}\n}\n";
+        assert_eq!(place.rules(), format!("{docker}{OLD}"));
+    });
+}
+
+#[test]
+fn tables_of_others_that_changed_since_the_plan_was_made_are_looked_at_anew() {
+    in_place(|place| {
+        let plan = place.plan();
+        place.nft("add table ip docker");
+        guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
+        let Outcome::Reverted { reason, .. } = outcome(place) else { panic!("{}", place.log()) };
+        assert!(matches!(reason, Reason::Stale { .. }), "{reason:?}");
     });
 }
 

@@ -106,6 +106,7 @@ impl Place {
                 parts: now.parts(),
             },
             result: result.digest(),
+            parts: result.parts(),
             forward: script("insert rule ip t c ip saddr 2.2.2.2 drop\n"),
             inverse: vec![Inverse::DeleteRule {
                 family: "ip".to_owned(),
