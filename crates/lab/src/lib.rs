@@ -1,4 +1,5 @@
 //! The web stack in network namespaces of one machine: real services behind real rulesets, users that measure them, faults,
 //! and the report of what the users saw.
 
+pub mod report;
 pub mod series;
