@@ -2,6 +2,7 @@
 //! and the report of what the users saw.
 
 pub mod load;
-pub mod report;
 pub mod mutation;
+pub mod probe;
+pub mod report;
 pub mod series;
