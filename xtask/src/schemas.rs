@@ -18,7 +18,7 @@ const SCHEMAS: [(&str, u32); 8] = [
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "check",
     "diff",
     "audit",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 33] = [
     "capture",
     "init",
     "docs",
+    "tour",
     "plan",
     "apply",
     "confirm",

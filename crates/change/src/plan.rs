@@ -262,6 +262,11 @@ impl Plan {
     }
 }
 
+/// The SHA-256 of bytes, in lower-case hexadecimal. O(n).
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;

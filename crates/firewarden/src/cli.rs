@@ -12,9 +12,11 @@ pub mod journal;
 pub mod plan;
 #[cfg(feature = "apply")]
 pub mod state;
+pub mod tour;
 #[cfg(feature = "apply")]
 pub mod trial;
 
+use crate::load::Texts;
 use crate::output::{AnswerFormat, Color, Format};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -48,6 +50,7 @@ pub enum Command {
     Capture(Capture),
     Init(Init),
     Docs(Docs),
+    Tour(tour::Tour),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  firewarden completions bash > /etc/bash_completion.d/firewarden")]
     Completions {
@@ -326,4 +329,7 @@ pub struct Input {
     /// A folder whose files people know by another name: one made from a revision.
     #[arg(skip)]
     pub renamed: Option<(PathBuf, String)>,
+    /// Texts that are read in place of files.
+    #[arg(skip)]
+    pub texts: Texts,
 }

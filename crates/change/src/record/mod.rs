@@ -16,12 +16,11 @@ pub use read::{RECORD, read_record};
 pub use status::{Change, Status, expired};
 pub use watch::{Unrecorded, unrecorded};
 
-use crate::plan::hex;
+pub use crate::plan::sha256;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 /// The namespace of signatures (ssh-keygen(1), `-n`): none that was made for anything else counts.
 pub const NAMESPACE: &str = "firewarden-change";
@@ -325,11 +324,6 @@ pub fn is_person(text: &str) -> bool {
     text.len() <= LONGEST_NAME
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-@".contains(&byte))
-}
-
-/// The SHA-256 of bytes, in lower-case hexadecimal. O(n).
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// Whether a text is a SHA-256 in lower-case hexadecimal.

@@ -126,6 +126,7 @@ pub fn compare(
     if let Some((folder, name)) = &versions.renamed {
         files.rename(folder, name);
     }
+    files.bring(&versions.texts);
     let mut atoms = AtomTable::default();
     if !options.running {
         load::ahead::parse([&versions.before, &versions.after], &mut files);

@@ -11,7 +11,7 @@ use super::hosts;
 use super::init::observed;
 use crate::cli::Docs;
 use crate::internal_error;
-use crate::load;
+use crate::load::{self, Texts};
 use crate::output::{self, Color};
 use crate::progress::Progress;
 use firewarden_diagnostic::Diagnostic;
@@ -68,6 +68,7 @@ fn pages(
         host: None,
         include_paths: options.include_paths.clone(),
         renamed: None,
+        texts: Texts::new(),
     };
     let mut loaded = hosts::load(&input)?;
     let Some(mut stack) = loaded.stack.take() else {

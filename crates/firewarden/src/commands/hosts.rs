@@ -49,6 +49,7 @@ pub fn load(input: &Input) -> Result<Loaded, Stopped> {
     if let Some((folder, name)) = &input.renamed {
         files.rename(folder, name);
     }
+    files.bring(&input.texts);
     let mut atoms = AtomTable::default();
     let Hosts { stack, hosts, inputs } =
         load_from(&input.paths, input.host.as_deref(), &mut files, &mut atoms)?;

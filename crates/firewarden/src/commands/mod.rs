@@ -8,6 +8,7 @@ mod check;
 mod confirm;
 mod diff;
 mod docs;
+mod examples;
 mod exposed;
 mod generate;
 mod hosts;
@@ -16,12 +17,14 @@ mod init;
 mod journal;
 #[cfg(feature = "apply")]
 mod meaning;
+mod outcome;
 mod paths;
 #[cfg(feature = "apply")]
 mod plan;
 mod reported;
 #[cfg(feature = "apply")]
 mod state_folder;
+mod tour;
 mod trace;
 #[cfg(feature = "apply")]
 mod trial;
@@ -68,6 +71,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Capture(options) => capture::run(options, cli.color),
         Command::Init(options) => init::run(options, cli.color),
         Command::Docs(options) => docs::run(options, cli.color),
+        Command::Tour(options) => tour::run(options, cli.color),
         Command::Completions { shell } => generate::completions(*shell).map(done).map_err(Stopped::from),
         Command::Man { out } => generate::man(out.as_deref()).map(done).map_err(Stopped::from),
         Command::Schema { of } => generate::schema(*of).map(done).map_err(Stopped::from),
@@ -100,6 +104,13 @@ pub fn run(cli: &Cli) -> ExitCode {
         output::complain(&stopped.diagnostics, &stopped.sources, cli.color);
         ExitCode::from(INPUT_ERROR)
     })
+}
+
+/// The error of an answer that engine and interpreter don't agree about, where it isn't the command's own.
+fn internal(what: &str) -> Stopped {
+    Diagnostic::error("internal-error", format!("there is no answer: {what}"))
+        .help("please report this")
+        .into()
 }
 
 /// The error of a command that this build was made without.

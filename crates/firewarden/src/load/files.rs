@@ -30,7 +30,12 @@ pub struct Files {
     pub(super) parsed: BTreeMap<FileId, Parsed>,
     /// A folder that stands for something else, with the name that people know its files by.
     renamed: Option<(PathBuf, String)>,
+    /// Texts that are read in place of files.
+    texts: Texts,
 }
+
+/// Texts with the paths that they are known by, without `.` and `..`: what this program brings along.
+pub type Texts = BTreeMap<PathBuf, Arc<str>>;
 
 impl Files {
     /// Nothing read yet. Included files are looked for in these folders after the including file's own.
@@ -41,6 +46,11 @@ impl Files {
     /// Shows files of a folder under another name: a temporary one, made from a revision.
     pub fn rename(&mut self, folder: &Path, name: &str) {
         self.renamed = Some((folder.to_path_buf(), name.to_owned()));
+    }
+
+    /// Reads these texts wherever one of their paths is opened, whatever the disk has there.
+    pub fn bring(&mut self, texts: &Texts) {
+        self.texts.extend(texts.iter().map(|(path, text)| (path.clone(), Arc::clone(text))));
     }
 
     /// The name of a file as people know it.
@@ -61,6 +71,16 @@ impl Files {
             }
             let file = self.add("<stdin>".to_owned(), read::read_stdin()?);
             self.stdin = Some(file);
+            return Ok(file);
+        }
+        let inside = shown(path);
+        if let Some(text) = self.texts.get(&inside).cloned() {
+            if let Some(&file) = self.known.get(&inside) {
+                return Ok(file);
+            }
+            let file = self.sources.add(inside.display().to_string(), text);
+            self.folders.insert(file, folder_of(path));
+            self.known.insert(inside, file);
             return Ok(file);
         }
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

@@ -10,7 +10,7 @@ pub mod sections;
 pub mod snapshot;
 
 pub use detect::Format;
-pub use files::Files;
+pub use files::{Files, Texts};
 pub use host::{on_top, ruleset};
 #[cfg(feature = "apply")]
 pub use read::{read_file, read_stdin};

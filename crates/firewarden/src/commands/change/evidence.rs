@@ -4,6 +4,7 @@ use super::{Stopped, stop, stopped};
 use crate::cli::{Audit, Check, Diff, Input};
 use crate::commands::diff::{Comparison, HostAnswer, Versions};
 use crate::commands::{audit, check, diff};
+use crate::load::Texts;
 use crate::output::{self, AnswerFormat, Color, Format};
 use firewarden_change::record::{EvidenceOf, EvidenceRef, EvidenceVerdict, Owner, sha256};
 use firewarden_diagnostic::render::Style;
@@ -69,6 +70,7 @@ pub fn gather(
         host: None,
         include_paths: include_paths.to_vec(),
         renamed: versions.renamed.clone(),
+        texts: Texts::new(),
     };
     let asked = Check {
         input: input(),

@@ -1,6 +1,7 @@
 //! What is compared with what: two paths, a revision with the files as they are, or the live ruleset with a file.
 
 use crate::cli::Diff;
+use crate::load::Texts;
 use firewarden_diagnostic::Diagnostic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +18,8 @@ pub struct Versions {
     pub commit: Option<String>,
     /// The folder that stands for a revision, and what its files are called.
     pub renamed: Option<(PathBuf, String)>,
+    /// Texts that are read in place of files.
+    pub texts: Texts,
     /// The stack file in which the two versions are one host's, with that host's name; `before` and `after` are snapshots
     /// then.
     #[cfg(feature = "apply")]
@@ -39,7 +42,26 @@ impl Versions {
             names,
             commit: None,
             renamed: None,
+            texts: Texts::new(),
             live: Some(subject),
+            _folder: None,
+        }
+    }
+}
+
+impl Versions {
+    /// Two folders of texts that this program brings along.
+    pub fn brought(before: PathBuf, after: PathBuf, texts: Texts) -> Versions {
+        Versions {
+            names: (before.display().to_string(), after.display().to_string()),
+            before: vec![before],
+            after: vec![after],
+            #[cfg(feature = "apply")]
+            commit: None,
+            renamed: None,
+            texts,
+            #[cfg(feature = "apply")]
+            live: None,
             _folder: None,
         }
     }
@@ -59,6 +81,7 @@ pub fn find(options: &Diff) -> Result<Versions, Diagnostic> {
             #[cfg(feature = "apply")]
             commit: None,
             renamed: None,
+            texts: Texts::new(),
             #[cfg(feature = "apply")]
             live: None,
             _folder: None,
@@ -122,6 +145,7 @@ fn revision_of(revision: &str, path: &Path) -> Result<Versions, Diagnostic> {
         before: vec![before],
         after: vec![path.to_path_buf()],
         renamed: Some((unpacked.path().to_path_buf(), format!("{revision}:"))),
+        texts: Texts::new(),
         #[cfg(feature = "apply")]
         live: None,
         _folder: Some(unpacked),
@@ -189,6 +213,7 @@ fn running(path: &Path) -> Result<Versions, Diagnostic> {
         before: vec![written.clone()],
         after: vec![path.to_path_buf()],
         renamed: Some((written, "live ".to_owned())),
+        texts: Texts::new(),
         #[cfg(feature = "apply")]
         live: None,
         _folder: Some(folder),

@@ -7,7 +7,6 @@ mod events;
 mod flows;
 mod gone;
 mod link;
-mod outcome;
 mod permit;
 mod probes;
 mod record;
@@ -21,6 +20,7 @@ pub use ask::{confirm, revert, status};
 pub use command::run as guard_command;
 pub use recover::{recover, restore};
 
+use super::outcome;
 use super::state_folder::state_folder;
 use crate::cli::state::StateFolder;
 use crate::cli::trial::{GuardProcess, Place};
