@@ -5,4 +5,5 @@ pub mod load;
 pub mod mutation;
 pub mod probe;
 pub mod report;
+pub mod sample;
 pub mod series;
