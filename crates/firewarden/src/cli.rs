@@ -1,6 +1,6 @@
 //! The commands and their options, with the text of `--help`.
 
-#[cfg(not(feature = "apply"))]
+#[cfg(not(feature = "lab"))]
 pub mod absent;
 #[cfg(feature = "apply")]
 pub mod apply;
@@ -8,6 +8,8 @@ pub mod apply;
 pub mod change;
 #[cfg(feature = "apply")]
 pub mod journal;
+#[cfg(feature = "lab")]
+pub mod lab;
 #[cfg(feature = "apply")]
 pub mod plan;
 #[cfg(feature = "apply")]
@@ -78,7 +80,9 @@ and as first line of firewarden.yaml:\n  # yaml-language-server: $schema=stack-v
     #[cfg(feature = "apply")]
     #[command(flatten)]
     Apply(apply::Deploy),
-    #[cfg(not(feature = "apply"))]
+    #[cfg(feature = "lab")]
+    Lab(lab::Lab),
+    #[cfg(not(feature = "lab"))]
     #[command(flatten)]
     Absent(absent::Absent),
 }

@@ -3,27 +3,39 @@
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 
-/// Commands of the feature `apply`. None is listed by `--help`.
+/// Commands of the features `apply` and `lab`. None is listed by `--help`.
 #[derive(Debug, Subcommand)]
 pub enum Absent {
     #[command(hide = true)]
+    Lab(Rest),
+    #[cfg(not(feature = "apply"))]
+    #[command(hide = true)]
     Plan(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Apply(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Guard(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Confirm(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Revert(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Status(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Recover(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Restore(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Change(Rest),
+    #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Journal(Rest),
 }
@@ -38,19 +50,30 @@ pub struct Rest {
 }
 
 impl Absent {
-    /// The command's name.
-    pub fn name(&self) -> &'static str {
+    /// The command's name, and the feature that it needs.
+    pub fn name_and_feature(&self) -> (&'static str, &'static str) {
         match self {
-            Absent::Plan(_) => "plan",
-            Absent::Apply(_) => "apply",
-            Absent::Guard(_) => "guard",
-            Absent::Confirm(_) => "confirm",
-            Absent::Revert(_) => "revert",
-            Absent::Status(_) => "status",
-            Absent::Recover(_) => "recover",
-            Absent::Restore(_) => "restore",
-            Absent::Change(_) => "change",
-            Absent::Journal(_) => "journal",
+            Absent::Lab(_) => ("lab", "lab"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Plan(_) => ("plan", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Apply(_) => ("apply", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Guard(_) => ("guard", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Confirm(_) => ("confirm", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Revert(_) => ("revert", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Status(_) => ("status", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Recover(_) => ("recover", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Restore(_) => ("restore", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Change(_) => ("change", "apply"),
+            #[cfg(not(feature = "apply"))]
+            Absent::Journal(_) => ("journal", "apply"),
         }
     }
 }

@@ -15,6 +15,8 @@ mod hosts;
 mod init;
 #[cfg(feature = "apply")]
 mod journal;
+#[cfg(feature = "lab")]
+mod lab;
 #[cfg(feature = "apply")]
 mod meaning;
 mod outcome;
@@ -97,8 +99,13 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(Deploy::Plan(options)) => plan::run(options, cli.color),
         #[cfg(feature = "apply")]
         Command::Apply(Deploy::Journal(options)) => journal::run(options, cli.color),
-        #[cfg(not(feature = "apply"))]
-        Command::Absent(absent) => Err(lacking(absent.name(), "apply").into()),
+        #[cfg(feature = "lab")]
+        Command::Lab(options) => lab::run(options, cli.color),
+        #[cfg(not(feature = "lab"))]
+        Command::Absent(absent) => {
+            let (name, feature) = absent.name_and_feature();
+            Err(lacking(name, feature).into())
+        }
     };
     result.unwrap_or_else(|stopped| {
         output::complain(&stopped.diagnostics, &stopped.sources, cli.color);
@@ -114,7 +121,7 @@ fn internal(what: &str) -> Stopped {
 }
 
 /// The error of a command that this build was made without.
-#[cfg(not(feature = "apply"))]
+#[cfg(not(feature = "lab"))]
 fn lacking(command: &str, feature: &str) -> Diagnostic {
     let message = format!("`firewarden {command}` is not in this build: it needs the feature `{feature}`");
     Diagnostic::error("feature-missing", message).help(format!(

@@ -14,6 +14,8 @@ use crate::load::{self, Files};
 use crate::output::{self, AnswerFormat, Color};
 use crate::progress::Progress;
 use candidate::Given;
+#[cfg(feature = "lab")]
+pub use candidate::is_ipv6;
 use firewarden_change::delta::{Edit, Listing, Manner, TableName, delta, handles, whole_text};
 use firewarden_change::plan::{Evidence, FORMAT_VERSION, IntentVerdicts, Parent, Persist, Plan, Switch, hex};
 use firewarden_diagnostic::{Diagnostic, Verdict};

@@ -131,7 +131,7 @@ impl Given {
 }
 
 /// Whether a text is of ip6tables-save: it says so, or has words that IPv4 doesn't know.
-fn is_ipv6(save: &str) -> bool {
+pub fn is_ipv6(save: &str) -> bool {
     let header = save.lines().any(|line| line.starts_with('#') && line.contains("ip6tables"));
     let words = || save.lines().filter(|line| line.starts_with("-A")).flat_map(str::split_whitespace);
     header
