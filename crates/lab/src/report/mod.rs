@@ -4,9 +4,19 @@
 //! Durations are computed from moments here, never given; where there are several runs all are shown, and their median.
 //! The types are the published format (`docs/schema/drill-report-v1.json`), so they derive `Serialize`.
 
+mod chart;
 mod figures;
+mod journal;
+mod junit;
+mod page;
+mod tables;
+mod words;
 
 pub use figures::{Figures, Spread};
+pub use journal::journal;
+pub use junit::junit;
+pub use page::{headline, page};
+pub use words::{duration, percent};
 
 use crate::series::Series;
 use jiff::Timestamp;
