@@ -142,6 +142,70 @@ fn rules_in_the_place_of_a_plan_are_told_what_to_run() {
         .expect(2, &["error[no-plan]", "is a folder", "firewarden plan rules --out plan.json"]);
 }
 
+/// Succeeds under the old rules only.
+const PAGE: &str = "page=nft list ruleset | grep -q 'dport 80' && { echo 'no page' >&2; exit 7; }; true";
+/// Takes for ever under the new rules.
+const SLOW: &str = "slow=if nft list ruleset | grep -q 'dport 80'; then sleep 600; fi";
+
+#[test]
+fn a_probe_that_a_command_makes_brings_the_old_rules_back() {
+    let Some(host) = Host::new(&["nft"]) else { return };
+    host.plan("60");
+    let begun = Instant::now();
+    let probes = ["--probe", PAGE, "--probe", SLOW, "--probe", "never=false", "--probe-timeout", "20"];
+    let run = host.run(&[&["apply", "plan.json"], probes.as_slice()].concat());
+    run.expect(
+        1,
+        &[
+            "page failed with status 7 (no page)",
+            "NOT as before",
+            "a probe fails: page",
+            "the old rules are back",
+        ],
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "nobody waits for what the other probes say: {}",
+        run.all()
+    );
+    assert!(!host.rules().contains("dport 80"), "{}", host.rules());
+    let journal = host.run(&["journal", "show", "--format", "json"]);
+    journal.expect(0, &["a probe fails: page", "grep -q 'dport 80'", "failed with status 1"]);
+
+    // One that takes too long fails as well, and is killed.
+    host.plan("60");
+    let begun = Instant::now();
+    let run = host.run(&["apply", "plan.json", "--probe", SLOW]);
+    run.expect(1, &["slow took too long", "a probe fails: slow"]);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{}", run.all());
+}
+
+#[test]
+fn probes_that_commands_make_confirm_where_they_hold_and_count_only_where_they_held() {
+    let Some(host) = Host::new(&["nft"]) else { return };
+    host.plan("60");
+    let run = host.run(&["apply", "plan.json", "--auto-confirm", "--probe", "never=false"]);
+    run.expect(2, &["no probe held before the change"]);
+    for wrong in ["true", "=true", "name="] {
+        host.run(&["apply", "plan.json", "--probe", wrong]).expect(2, &["write a name and a command"]);
+    }
+    assert!(!host.rules().contains("dport 80"));
+    let probes = ["--probe", "ever=true", "--probe", "never=false"];
+    let run = host.run(&[&["apply", "plan.json", "--auto-confirm"], probes.as_slice()].concat());
+    run.expect(0, &["ever succeeded", "as before the change, so it does not count", "the new rules stay"]);
+    assert!(host.rules().contains("dport 80"));
+}
+
+#[test]
+fn guarded_commands_are_probed_as_well() {
+    let Some(host) = Host::new(&["nft"]) else { return };
+    let run = host.run(&["guard", "--probe", PAGE, "--", "nft", "-f", "new.nft"]);
+    run.expect(1, &["page failed with status 7", "a probe fails: page"]);
+    assert!(!host.rules().contains("dport 80"), "{}", host.rules());
+    let run = host.run(&["guard", "--auto-confirm", "--probe", "ever=true", "--", "nft", "-f", "new.nft"]);
+    run.expect(0, &["ever succeeded", "the new rules stay"]);
+}
+
 #[test]
 fn only_an_approved_change_is_applied_where_the_policy_says_so() {
     let Some(host) = Host::new(&["nft", "ssh-keygen"]) else { return };

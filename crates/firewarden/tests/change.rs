@@ -121,6 +121,7 @@ impl Team {
                 tables: Vec::new(),
             },
             result: "11".to_owned(),
+            parts: Default::default(),
             forward: Vec::new(),
             inverse: Vec::new(),
             rollback: Vec::new(),

@@ -4,6 +4,10 @@
 //! say by now. A probe says more than yes or no: a connection that is refused met a host that lives (or a rule that
 //! rejects), one that times out met a rule that drops, or nobody.
 
+mod command;
+
+pub use command::{CommandEnding, CommandProbe, Ran};
+
 use crate::generation::within;
 use firewarden_change::plan::{Probe, ProbeTarget};
 use std::io::{self, ErrorKind};

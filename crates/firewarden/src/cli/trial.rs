@@ -3,6 +3,7 @@
 use super::change::Rules;
 use super::state::StateFolder;
 use clap::{Args, ValueEnum};
+use firewarden_host::probe::CommandProbe;
 use std::path::PathBuf;
 
 /// Carry out a plan, with a way back that needs nobody: confirm it in time, or the old rules return.
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 sudo firewarden plan new.nft --out plan.json\n  \
 sudo firewarden apply plan.json\n  \
 sudo firewarden apply plan.json --auto-confirm\n  \
+sudo firewarden apply plan.json --probe \"site=ssh web1 curl -sf https://www.example.org\"\n  \
 sudo firewarden apply plan.json --change 2026-11-21-metrics --changes /srv/network/changes\n  \
 firewarden apply plan.json --ssh admin@edge\n\n\
 Confirm over a new connection with `firewarden confirm`. Exit codes: 0 confirmed; 1 refused, or the old rules are \
@@ -61,6 +63,21 @@ pub struct Probing {
     /// How long a probe may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=60))]
     pub probe_timeout: u16,
+    /// Also run this command (by `sh -c`), before the change and after it; where it succeeded before and doesn't after, the
+    /// old rules return at once. For probes that are made from elsewhere; can be given several times.
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
+    pub probe: Vec<CommandProbe>,
+}
+
+/// A command with a name.
+fn named(text: &str) -> Result<CommandProbe, String> {
+    match text.split_once('=') {
+        Some((name, command)) if !name.trim().is_empty() && !command.trim().is_empty() => {
+            Ok(CommandProbe { name: name.trim().to_owned(), command: command.to_owned() })
+        }
+        _ => Err("write a name and a command, such as `site='ssh web curl -sf https://www.example.org'`"
+            .to_owned()),
+    }
 }
 
 /// Run a command that changes the firewall, with the same protection: ansible-playbook, ufw, firewall-cmd, docker, apt.

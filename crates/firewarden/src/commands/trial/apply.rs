@@ -60,17 +60,16 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     for told in &permission.told {
         teller.note(told);
     }
-    let patience = Duration::from_secs(u64::from(options.probing.probe_timeout));
-    let probes = Probes::before(&plan.probes, patience)?;
+    let probes = Probes::before(&plan.probes, &options.probing)?;
     if options.auto_confirm && !probes.any_counts() {
         return Err(Diagnostic::error("nothing-probed", "no probe held before the change, so none can confirm it")
-            .help("leave out `--auto-confirm` and use `firewarden confirm`, or declare intents of this host with TCP ports")
+            .help("leave out `--auto-confirm` and use `firewarden confirm`, declare intents of this host with TCP ports, or give commands with `--probe`")
             .into());
     }
     let own = OwnSession::of(&plan, options, &mut before, color)?;
     revert_on_interrupt(&home);
     let accepted = options.accept_findings.as_deref();
-    let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": plan.evidence });
+    let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": plan.evidence, "probes": probes.commands() });
     // Without a journal nothing begins: it is full, damaged or somebody else's.
     let text = format!("applying plan {} for {} s", short(&plan.hash()), plan.window_seconds);
     let about = About { trial: &id, change: permission.change.as_deref() };
@@ -125,12 +124,14 @@ fn attend(
         guard::ask(home, &Wish::Revert, asker(&why)).map_err(|error| failed(&error))?;
         return Ok((wait_for_end(home, status)?, None));
     }
-    let broken = probes.after(teller)?;
-    if let Some(first) = broken.first() {
-        let more = if broken.len() > 1 { format!(" and {} more", broken.len() - 1) } else { String::new() };
-        let wish = asker(&format!("a probe fails: {first}{more}"));
-        guard::ask(home, &Wish::Revert, wish).map_err(|error| failed(&error))?;
-    } else if options.auto_confirm {
+    let broken = probes.after(teller, |first| {
+        let wish = asker(&format!("a probe fails: {first}"));
+        guard::ask(home, &Wish::Revert, wish).map_err(|error| failed(&error)).map(|_| ())
+    })?;
+    if broken {
+        return Ok((wait_for_end(home, status)?, None));
+    }
+    if options.auto_confirm {
         let wish = Wish::Confirm { ruleset: holds };
         guard::ask(home, &wish, asker("every probe holds")).map_err(|error| failed(&error))?;
     } else {

@@ -41,11 +41,10 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
     let before = read_state()?;
     rehearse(&before, &teller)?;
     let subject = Subject::of(options.stack.as_deref(), options.host.as_deref())?;
-    let patience = Duration::from_secs(u64::from(options.probing.probe_timeout));
-    let probes = Probes::before(subject.probes(), patience)?;
+    let probes = Probes::before(subject.probes(), &options.probing)?;
     let id = trial_name(&now(), u64::from(std::process::id()));
     let words = options.command.join(" ");
-    let details = json!({ "command": options.command, "before": before.digest(), "accepted_findings": options.accept_findings });
+    let details = json!({ "command": options.command, "before": before.digest(), "accepted_findings": options.accept_findings, "probes": probes.commands() });
     record::add(
         &home,
         "guard",
@@ -133,9 +132,9 @@ impl Guarded<'_> {
                 return self.revert(&first).map(End::Trial);
             }
         }
-        let broken = probes.after(self.teller)?;
-        if let Some(first) = broken.first() {
-            return self.revert(&format!("a probe fails: {first}")).map(End::Trial);
+        let broken = probes.after(self.teller, |first| self.ask_back(&format!("a probe fails: {first}")))?;
+        if broken {
+            return Ok(End::Trial(self.end()?));
         }
         let proved = probes.any_counts() || evidence.intents.iter().any(|intent| intent.after == "pass");
         if self.options.auto_confirm && proved {
@@ -144,7 +143,7 @@ impl Guarded<'_> {
                 .map_err(|error| failed(&error))?;
         } else {
             if self.options.auto_confirm {
-                self.teller.note("nothing was proved or probed, so nothing confirms it by itself: declare intents with `--stack`");
+                self.teller.note("nothing was proved or probed, so nothing confirms it by itself: declare intents with `--stack`, or give commands with `--probe`");
             }
             if let Err(error) = guard::set_at_work(self.home, &[]) {
                 return self.revert(&format!("nobody could confirm it: {error}")).map(End::Trial);
@@ -206,8 +205,12 @@ impl Guarded<'_> {
     }
 
     fn revert(&self, why: &str) -> Result<Option<Outcome>, Diagnostic> {
-        guard::ask(self.home, &Wish::Revert, asker(why)).map_err(|error| failed(&error))?;
+        self.ask_back(why)?;
         self.end()
+    }
+
+    fn ask_back(&self, why: &str) -> Result<(), Diagnostic> {
+        guard::ask(self.home, &Wish::Revert, asker(why)).map_err(|error| failed(&error)).map(|_| ())
     }
 
     fn end(&self) -> Result<Option<Outcome>, Diagnostic> {

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use firewarden_change::plan::Probe;
 use firewarden_change::trial::Outcome;
 use firewarden_diagnostic::render::Style;
-use firewarden_host::probe::Probed;
+use firewarden_host::probe::{CommandProbe, Probed, Ran};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,23 @@ impl Teller {
         let details = json!({
             "intent": probe.intent, "target": target, "ending": probed.ending.to_string(),
             "seconds": probed.took.as_secs_f64(), "holds": holds, "as_before": as_before,
+        });
+        self.tell("probe", mood, &text, details);
+    }
+
+    /// A command that probes was run. `as_before` where it failed already before the change.
+    pub fn ran_probe(&self, probe: &CommandProbe, ran: &Ran, as_before: bool) {
+        let milliseconds = ran.took.as_secs_f64() * 1000.0;
+        let remark = match (ran.holds(), as_before) {
+            (true, _) => "",
+            (false, true) => " (as before the change, so it does not count)",
+            (false, false) => " NOT as before the change",
+        };
+        let text = format!("{} {} in {milliseconds:.1} ms{remark}", probe.name, ran.ending);
+        let mood = if ran.holds() || as_before { Mood::Plain } else { Mood::Bad };
+        let details = json!({
+            "name": probe.name, "command": probe.command, "ending": ran.ending.to_string(),
+            "seconds": ran.took.as_secs_f64(), "holds": ran.holds(), "as_before": as_before,
         });
         self.tell("probe", mood, &text, details);
     }

@@ -1,45 +1,123 @@
 //! Probes around a change: what worked before it has to work after it.
 
 use super::events::Teller;
+use crate::cli::trial::Probing;
 use firewarden_change::plan::Probe;
 use firewarden_diagnostic::Diagnostic;
-use firewarden_host::probe::{Probed, probe_all};
+use firewarden_host::probe::{CommandProbe, Probed, Ran, probe_all};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-/// Probes with how they went before the change.
+/// Probes with how they went before the change: connections of this host, and commands that were given.
 pub struct Probes<'p> {
     probes: &'p [Probe],
     before: Vec<Probed>,
+    commands: &'p [CommandProbe],
+    ran_before: Vec<Ran>,
     patience: Duration,
+}
+
+/// A probe that ended, with its number among its like.
+enum Ended {
+    Connection(usize, Probed),
+    Command(usize, Ran),
 }
 
 impl<'p> Probes<'p> {
     /// Makes each probe once, so that what is broken already isn't blamed on the change.
-    pub fn before(probes: &'p [Probe], patience: Duration) -> Result<Probes<'p>, Diagnostic> {
-        let before = probe_all(probes, None, patience, &|_, _| ()).map_err(|error| failed(&error))?;
-        Ok(Probes { probes, before, patience })
+    pub fn before(probes: &'p [Probe], options: &'p Probing) -> Result<Probes<'p>, Diagnostic> {
+        let patience = Duration::from_secs(u64::from(options.probe_timeout));
+        let commands = options.probe.as_slice();
+        let never = AtomicBool::new(false);
+        let (before, ran_before) = thread::scope(|scope| {
+            let started: Vec<_> =
+                commands.iter().map(|command| scope.spawn(|| command.run(patience, &never))).collect();
+            let before = probe_all(probes, None, patience, &|_, _| ()).map_err(|error| failed(&error));
+            (before, started.into_iter().map(joined).collect())
+        });
+        Ok(Probes { probes, before: before?, commands, ran_before, patience })
     }
 
-    /// Makes them again, and tells how they go. Gives the intents that don't hold any more.
-    pub fn after(&self, teller: &Teller) -> Result<Vec<String>, Diagnostic> {
-        let endings =
-            probe_all(self.probes, None, self.patience, &|_, _| ()).map_err(|error| failed(&error))?;
-        let mut broken = Vec::new();
-        for ((probe, before), after) in self.probes.iter().zip(&self.before).zip(&endings) {
-            let (held, holds) = (before.holds(probe), after.holds(probe));
-            teller.probed(probe, after, !holds && !held);
-            if held && !holds {
-                broken.push(probe.intent.clone());
+    /// Makes them again, all side by side, and tells how they go. As soon as one fails that held before, `broken` is called
+    /// with its name; what the others say after that may be of either rules, and isn't told. Gives whether one failed.
+    pub fn after(
+        &self,
+        teller: &Teller,
+        mut broken: impl FnMut(&str) -> Result<(), Diagnostic>,
+    ) -> Result<bool, Diagnostic> {
+        let given_up = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (sender, ended) = mpsc::channel();
+            let connections = sender.clone();
+            let made = scope.spawn(move || {
+                let each = |number: usize, probed: &Probed| {
+                    // Nobody listens any more once a probe has failed.
+                    let _ = connections.send(Ended::Connection(number, probed.clone()));
+                };
+                probe_all(self.probes, None, self.patience, &each).map(|_| ())
+            });
+            for (number, command) in self.commands.iter().enumerate() {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    let ran = command.run(self.patience, given_up);
+                    let _ = sender.send(Ended::Command(number, ran));
+                });
             }
-        }
-        broken.dedup();
-        Ok(broken)
+            drop(sender);
+            let mut asked = Ok(false);
+            for ended in ended {
+                if let Some(name) = self.tell(&ended, teller) {
+                    asked = broken(&name).map(|()| true);
+                    given_up.store(true, Ordering::Relaxed);
+                    break;
+                }
+            }
+            let made = joined(made).map_err(|error| failed(&error));
+            asked.and_then(|found| made.map(|()| found))
+        })
+    }
+
+    /// Tells how a probe went, and gives its name where it failed and held before.
+    fn tell(&self, ended: &Ended, teller: &Teller) -> Option<String> {
+        let (held, holds, name) = match ended {
+            Ended::Connection(number, probed) => {
+                let (probe, before) = (self.probes.get(*number)?, self.before.get(*number)?);
+                let (held, holds) = (before.holds(probe), probed.holds(probe));
+                teller.probed(probe, probed, !holds && !held);
+                (held, holds, &probe.intent)
+            }
+            Ended::Command(number, ran) => {
+                let (command, before) = (self.commands.get(*number)?, self.ran_before.get(*number)?);
+                teller.ran_probe(command, ran, !ran.holds() && !before.holds());
+                (before.holds(), ran.holds(), &command.name)
+            }
+        };
+        (held && !holds).then(|| name.clone())
     }
 
     /// Whether there is any probe that says something.
     pub fn any_counts(&self) -> bool {
         self.probes.iter().zip(&self.before).any(|(probe, before)| before.holds(probe))
+            || self.ran_before.iter().any(Ran::holds)
     }
+
+    /// The commands and how they went before the change, for the record.
+    pub fn commands(&self) -> Value {
+        let commands = self.commands.iter().zip(&self.ran_before);
+        commands
+            .map(|(probe, before)| {
+                json!({ "name": probe.name, "command": probe.command, "before": before.ending.to_string() })
+            })
+            .collect()
+    }
+}
+
+/// What a thread gave; its panic goes on here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn failed(error: &std::io::Error) -> Diagnostic {

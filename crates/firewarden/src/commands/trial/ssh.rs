@@ -94,6 +94,9 @@ fn arguments(options: &ApplyPlan) -> Vec<String> {
     for (name, path) in paths {
         add(name, path.map(|path| path.display().to_string()));
     }
+    for probe in &options.probing.probe {
+        add("--probe", Some(format!("{}={}", probe.name, probe.command)));
+    }
     if options.cut {
         words.push("--cut".to_owned());
     }
