@@ -3,8 +3,9 @@
 //!
 //! [`up`] starts a lab's [`supervisor`], which everything else of it hangs on; [`place`] finds labs that are up and enters
 //! their machines. [`layout`], [`outside`] and [`wires`] say what is built, and do nothing; [`stack`] is the web stack that
-//! comes along.
+//! comes along, [`application`] what runs on its servers.
 
+pub mod application;
 pub mod layout;
 pub mod load;
 pub mod mutation;

@@ -44,6 +44,8 @@ pub(crate) const NETWORKS: &str = "/run/netns";
 pub(crate) const NAMES: &str = "/run/firewarden/uts";
 /// The services' certificate, in a lab.
 pub(crate) const CERTIFICATE: &str = "/run/firewarden/tls/certificate.pem";
+/// The list of services, in a lab.
+pub(crate) const SERVICES: &str = "/run/firewarden/services.json";
 
 /// Why a lab can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,17 @@ pub struct Record {
     pub layout: Layout,
     /// Whether it is complete.
     pub ready: bool,
+}
+
+/// A service of a lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// What it is.
+    pub name: String,
+    /// The host that it runs on.
+    pub host: String,
+    /// Its process, as the lab numbers them.
+    pub process: u32,
 }
 
 /// A lab that is up.
@@ -188,6 +201,19 @@ impl Lab {
     pub fn state(&self, host: &str) -> Result<PathBuf, LabError> {
         self.known(host)?;
         Ok(self.path(&Path::new(STATES).join(host)))
+    }
+
+    /// The services that were started, and whether each still runs; empty while the lab is built.
+    pub fn services(&self) -> Vec<(Service, bool)> {
+        let listed = fs::read(self.path(Path::new(SERVICES))).unwrap_or_default();
+        let listed: Vec<Service> = serde_json::from_slice(&listed).unwrap_or_default();
+        let runs = |service: &Service| {
+            let process = Path::new("/proc").join(service.process.to_string());
+            let runs = fs::read_to_string(self.path(&process.join("stat")))
+                .is_ok_and(|stat| began_of(&stat).is_some());
+            (service.clone(), runs)
+        };
+        listed.iter().map(runs).collect()
     }
 
     /// The certificate of the site, PEM, which signs itself.
@@ -399,7 +425,11 @@ pub(crate) fn end(record: &Record) -> Result<Ended, LabError> {
 /// When a process began, in ticks since boot; `None` where there is none, or nothing but its exit status. The process of a
 /// namespace's init is gone only after all the others in it (pid_namespaces(7)).
 pub(crate) fn began(process: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    began_of(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
+/// The same from what `/proc/PID/stat` holds.
+fn began_of(stat: &str) -> Option<u64> {
     // The name of the program may hold anything, parentheses too (proc(5)).
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');

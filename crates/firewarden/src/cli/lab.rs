@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The web stack with real services, in network namespaces of this machine: for trying changes, outages and yourself.
@@ -26,6 +27,8 @@ pub enum LabCommand {
     Exec(Exec),
     #[command(hide = true)]
     Supervise(Supervise),
+    #[command(hide = true)]
+    Application(Application),
 }
 
 /// Which lab.
@@ -98,4 +101,16 @@ pub struct Supervise {
     /// Start again in namespaces of its own.
     #[arg(long)]
     pub detach: bool,
+}
+
+/// The application of a lab's servers, which the supervisor starts.
+#[derive(Debug, Args)]
+pub struct Application {
+    /// The database for requests by IPv4.
+    pub database4: SocketAddr,
+    /// The database for requests by IPv6.
+    pub database6: SocketAddr,
+    /// How many connections to keep.
+    #[arg(long, default_value_t = 0)]
+    pub pool: u16,
 }

@@ -17,10 +17,13 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
 
+/// The word that begins its command line, after those that lead to the lab's commands.
+pub const WORD: &str = "supervise";
+
 /// Serves as a lab's supervisor. With `detach`, starts it in namespaces and a session of its own, says its number on
-/// standard output, and ends; `again` are the arguments with which this program comes here without `detach`.
-pub fn serve(detach: bool, again: &[&str]) -> ExitCode {
-    let done = if detach { launch(again) } else { supervise() };
+/// standard output, and ends; `words` are the arguments with which this program comes to the lab's commands.
+pub fn serve(detach: bool, words: &[&str]) -> ExitCode {
+    let done = if detach { launch(words) } else { supervise(words) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -40,20 +43,20 @@ fn say(event: &Event) -> io::Result<()> {
     stdout.flush()
 }
 
-fn launch(again: &[&str]) -> Result<(), String> {
+fn launch(words: &[&str]) -> Result<(), String> {
     setsid().map_err(|errno| format!("no session of its own: {errno}"))?;
     let kinds = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET;
     unshare(kinds | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC)
         .map_err(|errno| format!("namespaces can't be made: {errno}"))?;
     // Not by its path, which may be that of a newer build by now.
-    let supervisor = Command::new("/proc/self/exe").args(again).spawn();
+    let supervisor = Command::new("/proc/self/exe").args(words).arg(WORD).spawn();
     let supervisor = supervisor.map_err(|error| format!("the supervisor can't be started: {error}"))?;
     let process = i32::try_from(supervisor.id()).map_err(|error| error.to_string())?;
     say(&Event::Process(process)).map_err(|error| error.to_string())
 }
 
 /// Builds the lab that is asked for, and waits.
-fn supervise() -> Result<(), String> {
+fn supervise(words: &[&str]) -> Result<(), String> {
     let mut input = io::stdin().lock();
     let mut line = String::new();
     input.read_line(&mut line).map_err(|error| error.to_string())?;
@@ -74,7 +77,7 @@ fn supervise() -> Result<(), String> {
         namespaces::load(machine)?;
     }
     told("rulesets")?;
-    services::start(&order, database, &told)?;
+    services::start(&order, words, database, &told)?;
     say(&Event::Ready { after: start.elapsed() }).map_err(|error| error.to_string())?;
     line.clear();
     // Its end without a word says that nobody knows of this lab.

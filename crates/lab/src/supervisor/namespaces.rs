@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 /// Folders that are the lab's own: services write there, and must neither find nor leave anything.
-const OWN: [&str; 2] = ["/run", "/var/log"];
+const OWN: [&str; 3] = ["/run", "/var/log", "/var/lib/nginx"];
 
 /// Makes the mounts private, and puts folders of the lab's own over those that are written to.
 pub fn mounts(folder: Option<&Path>) -> Result<(), String> {
@@ -33,7 +33,7 @@ pub fn mounts(folder: Option<&Path>) -> Result<(), String> {
     let stack = folder.filter(|folder| OWN.iter().any(|own| folder.starts_with(own)));
     let stack = stack.map(|folder| File::open(folder).map(|open| (folder, open))).transpose();
     let stack = stack.map_err(|error| format!("the stack's folder can't be opened: {error}"))?;
-    for own in OWN {
+    for own in OWN.into_iter().filter(|own| Path::new(own).is_dir()) {
         mount(Some("lab"), own, Some("tmpfs"), MsFlags::MS_NODEV, Some("mode=0755")).map_err(failed(own))?;
     }
     let made = |error: io::Error| format!("a folder of the lab can't be made: {error}");

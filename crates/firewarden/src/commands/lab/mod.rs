@@ -4,9 +4,10 @@ mod install;
 mod layout;
 
 use super::Stopped;
-use crate::cli::lab::{Down, Exec, Lab as Options, LabCommand, Status, Up};
+use crate::cli::lab::{Application, Down, Exec, Lab as Options, LabCommand, Status, Up};
 use crate::output::{self, Color};
 use firewarden_diagnostic::Diagnostic;
+use firewarden_lab::application;
 use firewarden_lab::place::{self, Ended, Lab, LabError};
 use firewarden_lab::supervisor;
 use firewarden_lab::up::{self, Event, Launcher, Services, Wanted};
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// The words after the program's name that lead to the supervisor.
-const SUPERVISE: [&str; 2] = ["lab", "supervise"];
+/// The words after the program's name that lead here.
+const WORDS: [&str; 1] = ["lab"];
 
 /// Runs it.
 pub fn run(options: &Options, color: Color) -> Result<ExitCode, Stopped> {
@@ -26,7 +27,8 @@ pub fn run(options: &Options, color: Color) -> Result<ExitCode, Stopped> {
         LabCommand::Down(down) => end(down),
         LabCommand::Status(status) => list(status),
         LabCommand::Exec(exec) => enter(exec).map_err(Stopped::from),
-        LabCommand::Supervise(process) => Ok(supervisor::serve(process.detach, &SUPERVISE)),
+        LabCommand::Supervise(process) => Ok(supervisor::serve(process.detach, &WORDS)),
+        LabCommand::Application(options) => serve(options).map_err(Stopped::from),
     }
 }
 
@@ -72,8 +74,8 @@ pub fn launcher() -> Result<Launcher, Diagnostic> {
         Diagnostic::error("own-program", format!("this program's own file can't be found: {error}"))
             .help("call it by its full path")
     })?;
-    let mut arguments: Vec<String> = SUPERVISE.iter().map(|word| (*word).to_owned()).collect();
-    arguments.push("--detach".to_owned());
+    let words = WORDS.iter().chain(&[supervisor::WORD, "--detach"]);
+    let arguments = words.map(|word| (*word).to_owned()).collect();
     Ok(Launcher { program, arguments })
 }
 
@@ -188,12 +190,17 @@ fn described(lab: &Lab) -> String {
         None => "the built-in web stack".to_owned(),
     };
     let state = if record.ready { "up" } else { "being built" };
+    let services = lab.services().into_iter().map(|(service, runs)| {
+        let ended = if runs { "" } else { " (ended)" };
+        format!("{} on {}{ended}", service.name, service.host)
+    });
     format!(
-        "{}: {state} since {}, process {}\n  stack: {stack}\n  hosts: {}\n",
+        "{}: {state} since {}, process {}\n  stack: {stack}\n  hosts: {}\n  services: {}\n",
         record.name,
         record.since,
         record.process,
-        lab.hosts().join(", ")
+        lab.hosts().join(", "),
+        services.collect::<Vec<_>>().join(", ")
     )
 }
 
@@ -207,4 +214,18 @@ fn enter(options: &Exec) -> Result<ExitCode, Diagnostic> {
     let error = command.args(arguments).exec();
     Err(Diagnostic::error("not-started", format!("nsenter can't be started: {error}"))
         .help("install the package util-linux"))
+}
+
+/// Serves as the application of a lab.
+fn serve(options: &Application) -> Result<ExitCode, Diagnostic> {
+    let options = application::Options {
+        database4: options.database4,
+        database6: options.database6,
+        pool: options.pool,
+    };
+    match application::serve(&options) {
+        Ok(never) => match never {},
+        Err(error) => Err(Diagnostic::error("application", format!("the application can't serve: {error}"))
+            .help("it is started by `firewarden lab up`, on a host of a lab")),
+    }
 }
