@@ -25,10 +25,10 @@ use firewarden_network::Host;
 use firewarden_packet::{AtomTable, PacketBox};
 use firewarden_verify::CheckOptions;
 use firewarden_verify::diff::{
-    DiffOptions, HostPair, NotCompared, Telling, ToldChange, Touched, align_atoms,
+    DiffOptions, HostPair, Names, NotCompared, Telling, ToldChange, Touched, align_atoms,
 };
 use firewarden_verify::stack::{DeclaredIntent, StackFile};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -246,12 +246,7 @@ impl Sides {
         Ok(answer)
     }
 
-    fn host(
-        &mut self,
-        name: &str,
-        options: &Diff,
-        names: &BTreeMap<String, String>,
-    ) -> Result<HostAnswer, Failure> {
+    fn host(&mut self, name: &str, options: &Diff, names: &Names) -> Result<HostAnswer, Failure> {
         let place = |hosts: &[Host]| hosts.iter().position(|host| host.name == name);
         let found = (place(&self.before.hosts), place(&self.after.hosts));
         let mut told = HostAnswer {

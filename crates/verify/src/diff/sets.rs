@@ -25,8 +25,36 @@ pub struct PacketSet {
 /// Intervals with more addresses than this are shown as such, even if all of them have names.
 const MOST_NAMED: u128 = 16;
 
-/// What people call addresses, by their text.
-pub type Names = BTreeMap<String, String>;
+/// What people call addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// By their text.
+    of: BTreeMap<String, String>,
+    /// Addresses of IPv4 that all hosts of a network take, by the interfaces of hosts.
+    broadcast: IntervalSet,
+}
+
+impl Names {
+    /// None yet.
+    pub fn new() -> Names {
+        Names::default()
+    }
+
+    /// An address, as its text, and what people call it. The last one counts.
+    pub fn insert(&mut self, address: String, name: String) {
+        self.of.insert(address, name);
+    }
+
+    /// What people call an address.
+    pub fn get(&self, address: &str) -> Option<&String> {
+        self.of.get(address)
+    }
+
+    /// A broadcast address of IPv4: that a host takes it along with its own says nothing.
+    pub fn insert_broadcast(&mut self, address: u128) {
+        self.broadcast = self.broadcast.union(&IntervalSet::single(address));
+    }
+}
 
 /// More boxes than this aren't put together, but shown one by one as far as they are shown at all.
 const MOST_JOINED: usize = 8_192;
@@ -241,7 +269,8 @@ impl PacketSet {
                 (0x7F00_0000, 0x7FFF_FFFF),
                 (0xE000_0000, 0xEFFF_FFFF),
                 (0xFFFF_FFFF, 0xFFFF_FFFF),
-            ]),
+            ])
+            .union(&names.broadcast),
         };
         let set: IntervalSet = self.numbers(field)?.iter().copied().collect();
         let mut found: Vec<&String> = Vec::new();
@@ -457,6 +486,22 @@ mod tests {
             sets[0].headline(&atoms, 8, &Names::new()),
             "10.0.0.0/8, 192.168.0.1 -> any tcp/22, 80-81"
         );
+    }
+
+    #[test]
+    fn addresses_that_every_host_takes_keep_no_name_from_being_told() {
+        let atoms = AtomTable::default();
+        let to = |destination| {
+            tcp((22, 22), (0x0A00_0003, 0x0A00_0003)).with(Field::DADDR, Dim::Range(destination, destination))
+        };
+        let boxes = [to(0x0A00_0001), to(0x0AFF_FFFF), to(0xFFFF_FFFF)];
+        let sets = products(&boxes, &atoms);
+        let mut names = Names::new();
+        names.insert("10.0.0.1".into(), "db".into());
+        names.insert("10.0.0.3".into(), "app".into());
+        assert_eq!(sets[0].headline(&atoms, 8, &names), "app -> db, 10.255.255.255, 255.255.255.255 tcp/22");
+        names.insert_broadcast(0x0AFF_FFFF);
+        assert_eq!(sets[0].headline(&atoms, 8, &names), "app -> db tcp/22");
     }
 
     #[test]

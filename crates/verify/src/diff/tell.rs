@@ -2,14 +2,13 @@
 
 use super::compare::{Change, Compared, Decider, Effect};
 use super::cross::{Direction, Ending};
-use super::sets::{PacketSet, products};
+use super::sets::{Names, PacketSet, products};
 use crate::managers::manager_of;
 use firewarden_diagnostic::{Manager, SourceMap, Span};
 use firewarden_engine::Fate;
 use firewarden_network::Host;
 use firewarden_packet::{AtomTable, Dim, Field, InterfaceName, PacketBox, Point, ct_state, tcp_flag, text};
 use firewarden_ruleset::ir::{Hook, Policy, Ruleset};
-use std::collections::BTreeMap;
 
 /// Members of a set that are written out in a line.
 const SHOWN_MEMBERS: usize = 6;
@@ -74,7 +73,7 @@ pub struct Telling<'t> {
     /// The texts of the rules.
     pub sources: &'t SourceMap,
     /// What people call addresses, by their text.
-    pub names: &'t BTreeMap<String, String>,
+    pub names: &'t Names,
 }
 
 impl Telling<'_> {
@@ -294,6 +293,6 @@ fn size(boxes: &[PacketBox], atoms: &AtomTable) -> f32 {
 impl PacketSet {
     /// How far it spreads, for the order in which sets are shown: the fewer fields are restricted the farther.
     fn spread(&self, atoms: &AtomTable) -> usize {
-        64_usize.saturating_sub(self.words(atoms, 1, &BTreeMap::new()).len())
+        64_usize.saturating_sub(self.words(atoms, 1, &Names::new()).len())
     }
 }

@@ -32,6 +32,9 @@ pub fn of(after: &[Host], before: &[Host]) -> Names {
         let on_links = host.interfaces.iter().flat_map(|interface| &interface.addresses);
         for own in host.addresses.iter().chain(on_links) {
             names.insert(shown(own.nfproto, own.value), host.name.clone());
+            if own.nfproto == 2 && own.prefix < 31 {
+                names.insert_broadcast(own.subnet().1);
+            }
         }
     }
     names
