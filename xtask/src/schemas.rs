@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The formats that have a schema, with the version in the file's name.
-const SCHEMAS: [(&str, u32); 8] = [
+const SCHEMAS: [(&str, u32); 10] = [
     ("report", 1),
     ("stack", 1),
     ("diff", 1),
@@ -15,6 +15,8 @@ const SCHEMAS: [(&str, u32); 8] = [
     ("journal", 1),
     ("change", 1),
     ("policy", 1),
+    ("load", 1),
+    ("drill-report", 1),
 ];
 
 /// The commands in the order of the documentation.

@@ -10,6 +10,8 @@ pub mod change;
 pub mod journal;
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "lab")]
+pub mod load;
 #[cfg(feature = "apply")]
 pub mod plan;
 #[cfg(feature = "apply")]
@@ -106,6 +108,12 @@ pub enum SchemaOf {
     /// `policy.yaml`.
     #[cfg(feature = "apply")]
     Policy,
+    /// The page's data of a drill, `drill-report.json`.
+    #[cfg(feature = "lab")]
+    DrillReport,
+    /// The lines of `lab load --format json`.
+    #[cfg(feature = "lab")]
+    Load,
     /// The lines of `journal export`, `journal show --format json` and `journal checkpoint`.
     #[cfg(feature = "apply")]
     Journal,

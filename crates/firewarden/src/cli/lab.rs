@@ -1,5 +1,6 @@
 //! Options of `firewarden lab`.
 
+use super::load::Load;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -25,6 +26,10 @@ pub enum LabCommand {
     Down(Down),
     Status(Status),
     Exec(Exec),
+    Load(Load),
+    /// The process that sends, which `lab load` and drills start on the client.
+    #[command(hide = true)]
+    Users,
     #[command(hide = true)]
     Supervise(Supervise),
     #[command(hide = true)]

@@ -43,6 +43,10 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         SchemaOf::Change => firewarden_change::record::record_schema(),
         #[cfg(feature = "apply")]
         SchemaOf::Policy => firewarden_change::policy::policy_schema(),
+        #[cfg(feature = "lab")]
+        SchemaOf::DrillReport => firewarden_lab::report::schema(),
+        #[cfg(feature = "lab")]
+        SchemaOf::Load => firewarden_lab::load::schema(),
         #[cfg(feature = "apply")]
         SchemaOf::Journal => super::journal::schema(),
     };

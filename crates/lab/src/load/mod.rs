@@ -9,9 +9,12 @@ mod collector;
 mod connection;
 mod run;
 pub mod schedule;
+mod users;
+pub mod view;
 
 pub use client::{LoadError, send};
 pub use run::{Running, serve};
+pub use users::{Crowd, users};
 
 use crate::series::{Connections, Series, Slot};
 use jiff::Timestamp;

@@ -2,6 +2,7 @@
 
 mod install;
 mod layout;
+pub mod load;
 
 use super::Stopped;
 use crate::cli::lab::{Application, Down, Exec, Lab as Options, LabCommand, Status, Up};
@@ -27,6 +28,8 @@ pub fn run(options: &Options, color: Color) -> Result<ExitCode, Stopped> {
         LabCommand::Down(down) => end(down),
         LabCommand::Status(status) => list(status),
         LabCommand::Exec(exec) => enter(exec).map_err(Stopped::from),
+        LabCommand::Load(options) => load::run(options, color),
+        LabCommand::Users => load::users(),
         LabCommand::Supervise(process) => Ok(supervisor::serve(process.detach, &WORDS)),
         LabCommand::Application(options) => serve(options).map_err(Stopped::from),
     }
