@@ -137,6 +137,6 @@ impl Line {
 }
 
 /// The JSON Schema of [`Line`].
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(Line)
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Line).to_value()
 }

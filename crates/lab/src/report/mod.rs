@@ -275,6 +275,6 @@ impl Drill {
 }
 
 /// The JSON Schema of [`Drill`].
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(Drill)
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Drill).to_value()
 }
