@@ -422,19 +422,33 @@ pub(crate) fn end(record: &Record) -> Result<Ended, LabError> {
     Ok(Ended::Running)
 }
 
-/// When a process began, in ticks since boot; `None` where there is none, or nothing but its exit status. The process of a
-/// namespace's init is gone only after all the others in it (pid_namespaces(7)).
+/// When a process began, in ticks since boot; `None` where there is none, or nothing but its exit status.
+///
+/// The first thread of a process may have ended before the others, the last of which ends what is in its namespace
+/// (pid_namespaces(7)): it is there as long as it has two threads.
 pub(crate) fn began(process: i32) -> Option<u64> {
-    began_of(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+    let folder = Path::new("/proc").join(process.to_string());
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    began_of(&stat).or_else(|| {
+        let threads = fs::read_dir(folder.join("task")).ok()?.count();
+        (threads > 1).then(|| beginning(&stat)).flatten()
+    })
 }
 
-/// The same from what `/proc/PID/stat` holds.
+/// The same from what `/proc/PID/stat` holds, as far as its first thread tells.
 fn began_of(stat: &str) -> Option<u64> {
-    // The name of the program may hold anything, parentheses too (proc(5)).
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    (state != "Z" && state != "X").then(|| fields.nth(18)?.parse().ok()).flatten()
+    let state = fields_of(stat)?.next()?;
+    (state != "Z" && state != "X").then(|| beginning(stat)).flatten()
+}
+
+/// The field `starttime` (proc_pid_stat(5)).
+fn beginning(stat: &str) -> Option<u64> {
+    fields_of(stat)?.nth(19)?.parse().ok()
+}
+
+/// The fields from the state on. The name of the program, before it, may hold anything, parentheses too.
+fn fields_of(stat: &str) -> Option<std::str::Split<'_, char>> {
+    Some(stat.rsplit_once(") ")?.1.split(' '))
 }
 
 #[cfg(test)]

@@ -1,0 +1,360 @@
+//! `firewarden lab`: a lab comes up, real requests go through it, and nothing of it stays behind.
+//!
+//! Needs root and the packages; is skipped with the reason without them, and fails under `CI=true`.
+#![cfg(feature = "lab")]
+
+mod common;
+
+use common::{Folder, Run, repository, run_in};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_firewarden");
+const RECORDS: &str = "/run/firewarden/labs";
+/// How long the kernel may take to end everything that was in a lab.
+const END: Duration = Duration::from_secs(10);
+
+/// A lab that ends with the value.
+struct Lab {
+    name: String,
+}
+
+impl Lab {
+    /// `None`, with the reason on standard error, where labs can't be built here.
+    fn up(folder: Option<&Path>) -> Option<Lab> {
+        let lab = Lab { name: fresh_name()? };
+        let mut arguments = vec!["lab", "up", "--name", &lab.name];
+        let folder = folder.map(|folder| folder.display().to_string());
+        arguments.extend(folder.as_deref());
+        run_in(&repository(), &arguments, b"").expect(0, &["is up after"]);
+        Some(lab)
+    }
+
+    fn command(&self, host: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(["lab", "exec", "--name", &self.name, host, "--"]).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// What a command on a host writes, and whether it ended well.
+    fn exec(&self, host: &str, words: &[&str]) -> (bool, String) {
+        let output = self.command(host, words).output().unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    }
+
+    /// The body and the status of a request.
+    fn curl(&self, host: &str, more: &[&str], url: &str) -> (String, u16) {
+        let mut words =
+            vec!["curl", "--silent", "--insecure", "--max-time", "5", "--write-out", "\n%{http_code}"];
+        words.extend(more);
+        words.push(url);
+        let (_, text) = self.exec(host, &words);
+        let (body, status) = text.trim_end().rsplit_once('\n').unwrap_or_default();
+        (body.trim().to_owned(), status.parse().unwrap_or(0))
+    }
+
+    /// Whether a new connection of TCP comes about.
+    fn connects(&self, host: &str, address: &str, port: u16) -> bool {
+        let script = format!("exec 3<>/dev/tcp/{address}/{port}");
+        self.exec(host, &["timeout", "1", "bash", "-c", &script]).0
+    }
+
+    /// The supervisor's process.
+    fn process(&self) -> u32 {
+        let status = run_in(&repository(), &["lab", "status", "--name", &self.name], b"");
+        status.expect(0, &[&self.name, "postgresql on db"]);
+        let (_, rest) = status.stdout.split_once("process ").unwrap();
+        rest.lines().next().unwrap().parse().unwrap()
+    }
+
+    fn down(&self) -> Run {
+        run_in(&repository(), &["lab", "down", "--name", &self.name], b"")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = Command::new(PROGRAM).args(["lab", "down", "--name", &self.name]).output();
+    }
+}
+
+/// A name that nobody else uses; `None`, with the reason on standard error, where labs can't be built here.
+fn fresh_name() -> Option<String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let missing = firewarden_lab::packages::missing();
+    let why = match (is_root(), missing.is_empty()) {
+        (false, _) => "labs need root rights".to_owned(),
+        (true, false) => format!("packages are missing: {}", missing.join(" ")),
+        (true, true) => {
+            return Some(format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        }
+    };
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "this has to be tested in CI: {why}");
+    eprintln!("skipped: {why}");
+    None
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// What a lab could leave on this machine: mounts, interfaces, named network namespaces.
+fn traces() -> (String, String, Vec<PathBuf>) {
+    let interfaces = fs::read_to_string("/proc/net/dev").unwrap();
+    let names = interfaces.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let mut named: Vec<PathBuf> =
+        fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    named.sort();
+    (fs::read_to_string("/proc/self/mountinfo").unwrap(), names.collect(), named)
+}
+
+/// The processes in a process namespace, by the inode of it. Those that only wait for somebody to read their exit status
+/// hold nothing any more.
+fn processes_of(namespace: u64) -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let inside = |path: &PathBuf| {
+        let ended = fs::read_to_string(path.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
+        !ended && fs::metadata(path.join("ns/pid")).is_ok_and(|found| found.ino() == namespace)
+    };
+    entries.filter(inside).collect()
+}
+
+#[track_caller]
+fn all_gone(namespace: u64) {
+    let deadline = Instant::now() + END;
+    while !processes_of(namespace).is_empty() {
+        assert!(Instant::now() < deadline, "still there: {:?}", processes_of(namespace));
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn every_intent_of_the_web_stack_is_true() {
+    let Some(lab) = Lab::up(Some(&repository().join("examples/webstack"))) else { return };
+    // public-web: what is added is there for the next one, whatever family and server it comes by.
+    for (added, site) in ["https://203.0.113.1/items", "https://[2001:db8:0:1::10]/items"].iter().enumerate()
+    {
+        let (body, status) = lab.curl("client", &["--request", "POST"], site);
+        assert_eq!(status, 201, "{site}: {body}");
+        for _ in 0..2 {
+            let (body, status) = lab.curl("client", &[], site);
+            assert_eq!(status, 200, "{site}: {body}");
+            assert!(body.contains(&format!("\"items\":{}", added + 1)), "{body}");
+        }
+    }
+    let (page, status) = lab.curl("client", &[], "https://203.0.113.1/");
+    assert!(status == 200 && page.contains("2 items"), "{status} {page}");
+    // redirect-to-https
+    for site in ["http://203.0.113.1/", "http://[2001:db8:0:1::10]/"] {
+        assert_eq!(lab.curl("client", &[], site).1, 301, "{site}");
+    }
+    // lb-to-app, and nobody else
+    for app in ["10.0.2.20", "10.0.2.21", "2001:db8:0:1::20", "2001:db8:0:1::21"] {
+        assert!(lab.connects("lb", app, 8080), "lb to {app}");
+    }
+    assert!(!lab.connects("db", "10.0.2.20", 8080));
+    // app-to-db, and nobody else
+    for (app, db) in [("app1", "10.0.3.30"), ("app2", "2001:db8:0:1::30")] {
+        let (well, text) =
+            lab.exec(app, &["psql", "-h", db, "-U", "shop", "-Atc", "SELECT count(*) FROM items"]);
+        assert!(well && text.trim() == "2", "{app} to {db}: {text}");
+    }
+    assert!(!lab.connects("lb", "10.0.3.30", 5432));
+    // ssh, haproxy-statistics
+    for port in [22, 8404] {
+        assert!(lab.connects("office", "203.0.113.1", port), "office to {port}");
+        assert!(!lab.connects("client", "203.0.113.1", port), "client to {port}");
+    }
+    // partners
+    for partner in ["https://185.10.20.30/", "https://[2a02:820::30]/"] {
+        assert_eq!(lab.curl("app1", &[], partner), ("paid".to_owned(), 200), "{partner}");
+    }
+    // app-is-internal, db-is-internal
+    assert!(!lab.connects("client", "2001:db8:0:1::20", 8080));
+    assert!(!lab.connects("client", "2001:db8:0:1::30", 5432));
+}
+
+#[test]
+fn what_the_lab_runs_means_what_the_files_say() {
+    let Some(lab) = Lab::up(None) else { return };
+    let folder = Folder::with(&[]);
+    let out = folder.path().join("captured").display().to_string();
+    fs::create_dir(&out).unwrap();
+    let stack = repository().join("examples/webstack").canonicalize().unwrap();
+    let mut yaml = String::from("hosts:\n");
+    for (host, addresses) in [
+        (
+            "edge",
+            "interfaces: { wan: [203.0.113.1/24, \"2001:db8:ff::1/64\"], lan: [10.0.0.1/16, \"2001:db8:0:1::1/64\"] }",
+        ),
+        ("lb", "interfaces: { eth0: [10.0.1.10/16, \"2001:db8:0:1::10/64\"] }"),
+        ("db", "interfaces: { eth0: [10.0.3.30/16, \"2001:db8:0:1::30/64\"] }"),
+    ] {
+        let (well, text) = lab.exec(host, &["firewarden", "capture", "--out", &out]);
+        assert!(well && text.contains(host), "{host}: {text}");
+        yaml.push_str(&format!("  {host}:\n    rules: {}/{host}.nft\n    {addresses}\n", stack.display()));
+    }
+    folder.write("declared/firewarden.yaml", yaml.as_bytes());
+    folder.run(&["diff", "declared", "captured"]).expect(0, &["same meaning: db, edge, lb"]);
+    // Captured rules of iptables are listed in nft's words, whose `limit` isn't known to be that of iptables.
+    for (program, file) in [("iptables-save", "app.rules"), ("ip6tables-save", "app6.rules")] {
+        for host in ["app1", "app2"] {
+            let (well, text) = lab.exec(host, &[program]);
+            assert!(well, "{text}");
+            folder.write("saved.rules", text.as_bytes());
+            let declared = stack.join(file).display().to_string();
+            folder.run(&["diff", &declared, "saved.rules"]).expect(0, &["same meaning"]);
+        }
+    }
+}
+
+#[test]
+fn a_broken_stack_fails_as_it_would_for_its_users() {
+    // One of two servers may not talk to the database, by IPv4.
+    let Some(lab) = Lab::up(Some(&repository().join("examples/outages/002"))) else { return };
+    let statuses = |site: &str| -> Vec<u16> { (0..4).map(|_| lab.curl("client", &[], site).1).collect() };
+    let (v4, v6) = (statuses("https://203.0.113.1/items"), statuses("https://[2001:db8:0:1::10]/items"));
+    assert!(v4.contains(&503) && v4.contains(&200), "{v4:?}");
+    assert_eq!(v6, [200; 4]);
+}
+
+#[test]
+fn two_labs_know_nothing_of_each_other() {
+    let (Some(one), Some(other)) = (Lab::up(None), Lab::up(None)) else { return };
+    assert_eq!(one.curl("client", &["--request", "POST"], "https://203.0.113.1/items").1, 201);
+    let count = |lab: &Lab| lab.curl("client", &[], "https://203.0.113.1/items").0;
+    assert!(count(&one).contains("\"items\":1") && count(&other).contains("\"items\":0"));
+    run_in(&repository(), &["lab", "up", "--name", &one.name], b"")
+        .expect(2, &["lab-exists", &one.name, "--name"]);
+    // Nothing of the refused one has touched the one that is there.
+    assert!(count(&one).contains("\"items\":1"));
+    one.down().expect(0, &["ended after"]);
+    assert!(count(&other).contains("\"items\":0"));
+}
+
+#[test]
+fn nothing_stays_behind() {
+    let Some(name) = fresh_name() else { return };
+    let lab = Lab { name };
+    let record = Path::new(RECORDS).join(format!("{}.json", lab.name));
+    for killed in [false, true] {
+        run_in(&repository(), &["lab", "up", "--name", &lab.name], b"").expect(0, &[]);
+        let process = lab.process();
+        let namespace = fs::metadata(format!("/proc/{process}/ns/pid")).unwrap().ino();
+        assert!(processes_of(namespace).len() > 7, "services run");
+        assert_eq!(fs::metadata(&record).unwrap().mode() & 0o777, 0o600);
+        // Programs of users run there, too.
+        let mut shell = lab.command("edge", &["sh", "-c", "echo here; sleep 1000"]);
+        let mut shell = shell.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = [0; 5];
+        shell.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        let before = traces();
+        assert!(!before.0.contains("/run/netns") || before.2.is_empty(), "{}", before.0);
+        if killed {
+            assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
+            all_gone(namespace);
+            assert!(record.exists(), "the record is all that is left");
+            let status = run_in(&repository(), &["lab", "status"], b"");
+            status.expect(0, &[&format!("lab `{}` had ended by itself", lab.name)]);
+        } else {
+            let start = Instant::now();
+            lab.down().expect(0, &["ended after"]);
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+            assert_eq!(processes_of(namespace), Vec::<PathBuf>::new());
+        }
+        assert!(!shell.wait().unwrap().success());
+        assert!(!record.exists());
+        assert_eq!(traces(), before);
+    }
+    lab.down().expect(2, &["no-such-lab"]);
+}
+
+#[test]
+fn an_interrupted_up_leaves_nothing() {
+    let Some(name) = fresh_name() else { return };
+    let lab = Lab { name };
+    let mut client =
+        Command::new(PROGRAM).args(["lab", "up", "--name", &lab.name]).stdout(Stdio::null()).spawn().unwrap();
+    let record = Path::new(RECORDS).join(format!("{}.json", lab.name));
+    let deadline = Instant::now() + END;
+    while !record.exists() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let text = fs::read_to_string(&record).unwrap();
+    let (_, rest) = text.split_once("\"process\":").unwrap();
+    let process = rest.split(',').next().unwrap();
+    let namespace = fs::metadata(format!("/proc/{process}/ns/pid")).unwrap().ino();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    all_gone(namespace);
+    // The name is free again.
+    run_in(&repository(), &["lab", "up", "--name", &lab.name], b"").expect(0, &["is up"]);
+}
+
+#[test]
+fn what_can_not_be_built_is_said_and_leaves_nothing() {
+    let Some(name) = fresh_name() else { return };
+    let up = |folder: &Folder| folder.run(&["lab", "up", ".", "--name", &name]);
+    up(&Folder::with(&[("notes.txt", "nothing")])).expect(2, &["no-stack-file", "firewarden.yaml"]);
+    up(&Folder::with(&[("firewarden.yaml", "hosts:\n  edge: { address: 10.0.0.1 }\n")]))
+        .expect(2, &["no-web-stack", "no host `lb`"]);
+    run_in(&repository(), &["lab", "up", "no/such/folder"], b"")
+        .expect(2, &["no/such/folder", "can't be read"]);
+    // The kernel refuses what reads well: a chain of this kind can't translate sources.
+    let stack = repository().join("examples/webstack");
+    let folder = Folder::with(&[(
+        "edge.nft",
+        "table ip n { chain c { type nat hook prerouting priority 0; masquerade; }; }\n",
+    )]);
+    for file in ["firewarden.yaml", "lb.nft", "app.rules", "app6.rules", "db.nft"] {
+        folder.write(file, &fs::read(stack.join(file)).unwrap());
+    }
+    up(&folder).expect(2, &["lab-failed", "`edge` does not load", "edge.nft"]);
+    assert!(!Path::new(RECORDS).join(format!("{name}.json")).exists());
+    for command in [&["down", "--name"][..], &["status", "--name"]] {
+        run_in(&repository(), &[&["lab"], command, &[&name]].concat(), b"").expect(2, &["no-such-lab"]);
+    }
+    run_in(&repository(), &["lab", "exec", "--name", &name, "edge", "--", "true"], b"")
+        .expect(2, &["no-such-lab"]);
+    run_in(&repository(), &["lab", "up", "--name", "../x"], b"").expect(2, &["lab-name"]);
+}
+
+#[test]
+fn hosts_and_exit_codes() {
+    let Some(lab) = Lab::up(None) else { return };
+    let unknown = run_in(&repository(), &["lab", "exec", "--name", &lab.name, "cache", "--", "true"], b"");
+    unknown.expect(2, &["no-such-host", "client, office, partner, edge, lb, app1, app2, db"]);
+    assert_eq!(lab.command("edge", &["sh", "-c", "exit 7"]).status().unwrap().code(), Some(7));
+    let (_, text) = lab.exec("app2", &["sh", "-c", "hostname; echo $FIREWARDEN_STATE; pwd"]);
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(text, format!("app2\n/run/firewarden/state/app2\n{}\n", here.display()));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some(name) = fresh_name() else { return };
+    // The programs are hidden from this run only.
+    let hide = "for program in haproxy nginx; do mount --bind /dev/null /usr/sbin/$program; done; exec \"$0\" lab up --name \"$1\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", hide, PROGRAM, &name])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("haproxy nginx-light") && text.contains("RUNLEVEL=1 apt-get install"), "{text}");
+    // Somebody else than root, who may read the program all the same.
+    let output = Command::new("unshare")
+        .args(["--user", "--map-user=1000", PROGRAM, "lab", "status"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("not-root"), "{text}");
+}
