@@ -139,7 +139,7 @@ pub struct User {
     pub first_error: Option<u64>,
     /// When its last failed request was due.
     pub last_error: Option<u64>,
-    /// When its first good request after that was due; null where none was good again.
+    /// When the first good answer to a request that was due after that came; null where none did.
     pub recovered: Option<u64>,
 }
 

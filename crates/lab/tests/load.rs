@@ -19,6 +19,8 @@ const SERVE: u8 = 0;
 const HANG: u8 = 1;
 const FAIL: u8 = 2;
 const RESET: u8 = 3;
+/// It serves, and takes its time until TLS is agreed on.
+const SLOW: u8 = 4;
 
 /// A server whose behaviour a test can change while it runs.
 struct Server {
@@ -40,10 +42,15 @@ async fn server(listen: &str, tls: Option<TlsAcceptor>) -> Server {
             tokio::spawn(async move {
                 match tls {
                     None => answer(stream, &mode).await,
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => answer(stream, &mode).await,
-                        Err(_) => None,
-                    },
+                    Some(tls) => {
+                        if mode.load(Ordering::SeqCst) == SLOW {
+                            tokio::time::sleep(Duration::from_millis(150)).await;
+                        }
+                        match tls.accept(stream).await {
+                            Ok(stream) => answer(stream, &mode).await,
+                            Err(_) => None,
+                        }
+                    }
                 }
             });
         }
@@ -59,7 +66,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, mode: &AtomicU8
         }
         request.clear();
         match mode.load(Ordering::SeqCst) {
-            SERVE => {
+            SERVE | SLOW => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes").await.ok()?;
             }
             FAIL => {
@@ -105,6 +112,19 @@ fn due(options: &Options) -> usize {
     Schedule::new(options.users.len() as u32, options.rate, options.seed)
         .take_while(|due| due.at < until)
         .count()
+}
+
+/// What a server needs for TLS, and its certificate as PEM.
+fn certified() -> (TlsAcceptor, String) {
+    let certified = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())
 }
 
 fn causes(series: &Series) -> BTreeSet<Cause> {
@@ -222,23 +242,16 @@ async fn told_to_stop_it_stops_with_what_it_has() {
 
 #[tokio::test]
 async fn https_takes_the_pinned_certificate_and_no_other() {
-    let ours = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
-    let other = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(ours.signing_key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![ours.cert.der().clone()], key.into())
-        .unwrap();
-    let server = server("127.0.0.1:0", Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let (acceptor, ours) = certified();
+    let (_, other) = certified();
+    let server = server("127.0.0.1:0", Some(acceptor)).await;
     let target = Target::new(server.address).https("shop.example");
     let folder = tempfile::tempdir().unwrap();
     let users = vec![user(Connections::New, &target), user(Connections::Kept, &target)];
     for (shown, errors) in [(Some(&ours), 0), (Some(&other), 12), (None, 0)] {
         let certificate = shown.map(|certified| {
             let path = folder.path().join("certificate.pem");
-            std::fs::write(&path, certified.cert.pem()).unwrap();
+            std::fs::write(&path, certified).unwrap();
             path
         });
         let timeout_milliseconds = 2000;
@@ -248,4 +261,24 @@ async fn https_takes_the_pinned_certificate_and_no_other() {
         assert_eq!((sum.requests, sum.errors), (12, errors), "{series:?}");
         assert_eq!(causes(&series).contains(&Cause::Tls), errors > 0);
     }
+}
+
+#[tokio::test]
+async fn kept_connections_that_open_slowly_are_had_again_after_a_fault() {
+    let (acceptor, _) = certified();
+    let server = server("127.0.0.1:0", Some(acceptor)).await;
+    let target = Target::new(server.address).https("shop.example");
+    server.mode.store(HANG, Ordering::SeqCst);
+    let mode = Arc::clone(&server.mode);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        mode.store(SLOW, Ordering::SeqCst);
+    });
+    // When the turn of a request comes, the one before it has waited to its end: a twentieth of a second is left then, and
+    // opening takes three of these.
+    let users = vec![user(Connections::Kept, &target)];
+    let series = run(&options(users, 2500)).await.0;
+    assert_eq!(series.sum(None, 0, 200).error_rate(), 1.0, "{series:?}");
+    assert_eq!(series.sum(None, 2000, 2500).errors, 0, "{series:?}");
+    assert!(series.recovered().unwrap() > 600, "nobody is served before the server serves");
 }

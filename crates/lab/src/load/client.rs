@@ -182,6 +182,7 @@ fn senders(options: &Options) -> Result<Vec<Sender>, LoadError> {
         return Err(LoadError::Users(options.users.len()));
     }
     let tls = tls(options.certificate.as_deref())?;
+    let patience = Duration::from_millis(options.timeout_milliseconds.max(1));
     let mut pools: BTreeMap<&Target, Arc<Pool>> = BTreeMap::new();
     let mut senders = Vec::with_capacity(options.users.len());
     for (number, user) in options.users.iter().enumerate() {
@@ -192,9 +193,9 @@ fn senders(options: &Options) -> Result<Vec<Sender>, LoadError> {
         let way = Way { source: *source, target: target.clone(), tls: tls.clone() };
         senders.push(match connections {
             Connections::New => Sender::Each(way),
-            Connections::Kept => Sender::Shared(Pool::new(way, 1)),
+            Connections::Kept => Sender::Shared(Pool::new(way, 1, patience)),
             Connections::Pooled => {
-                let pool = pools.entry(target).or_insert_with(|| Pool::new(way, options.pool));
+                let pool = pools.entry(target).or_insert_with(|| Pool::new(way, options.pool, patience));
                 Sender::Shared(Arc::clone(pool))
             }
         });

@@ -150,13 +150,18 @@ impl Collector {
 
 fn count(user: &mut User, due: u64, outcome: Outcome) {
     user.requests += 1;
-    if outcome.is_err() {
-        user.errors += 1;
-        user.first_error.get_or_insert(due);
-        user.last_error = Some(due);
-        user.recovered = None;
-    } else if user.last_error.is_some() {
-        user.recovered.get_or_insert(due);
+    let answered = match outcome {
+        Ok(latency) => due + latency.as_millis() as u64,
+        Err(_) => {
+            user.errors += 1;
+            user.first_error.get_or_insert(due);
+            user.last_error = Some(due);
+            user.recovered = None;
+            return;
+        }
+    };
+    if user.last_error.is_some() {
+        user.recovered = Some(user.recovered.map_or(answered, |before| before.min(answered)));
     }
 }
 
@@ -237,8 +242,8 @@ mod tests {
         let series = collector.series(Timestamp::UNIX_EPOCH);
         let user = &series.users[0];
         assert_eq!((user.requests, user.errors), (5, 2));
-        assert_eq!((user.first_error, user.last_error, user.recovered), (Some(20), Some(40), Some(60)));
-        assert_eq!((series.first_error(), series.recovered()), (Some(20), Some(60)));
+        assert_eq!((user.first_error, user.last_error, user.recovered), (Some(20), Some(40), Some(61)));
+        assert_eq!((series.first_error(), series.recovered()), (Some(20), Some(61)));
     }
 
     #[test]
@@ -257,6 +262,6 @@ mod tests {
         let series = collector.series(Timestamp::UNIX_EPOCH);
         assert_eq!(series.users_affected(None), 15);
         assert_eq!(series.sum(None, 0, 100).error_rate(), 0.075);
-        assert_eq!(series.recovered(), Some(40));
+        assert_eq!(series.recovered(), Some(42));
     }
 }

@@ -12,9 +12,11 @@ use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -29,8 +31,30 @@ pub struct Way {
 /// Up to a number of connections that are used one request after the other, and opened when they are needed.
 pub struct Pool {
     way: Way,
+    /// How long a connection may take to open.
+    patience: Duration,
     places: Semaphore,
     idle: Mutex<Vec<Connection>>,
+    /// Connections that were being opened for requests whose time was over.
+    opening: Mutex<Vec<Open>>,
+}
+
+type Open = JoinHandle<Result<Connection, Cause>>;
+
+/// Gives a connection that is being opened back to the pool when the request that waits for it ends first. If each request
+/// began anew with the little time that it has left after waiting for its turn, then none would ever succeed again once
+/// opening takes longer than that.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    task: Option<Open>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            self.pool.opening.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        }
+    }
 }
 
 struct Connection {
@@ -111,9 +135,10 @@ impl Connection {
 
 impl Pool {
     /// A pool of so many connections, at least one.
-    pub fn new(way: Way, size: u32) -> Arc<Pool> {
+    pub fn new(way: Way, size: u32, patience: Duration) -> Arc<Pool> {
         let places = Semaphore::new(size.max(1) as usize);
-        Arc::new(Pool { way, places, idle: Mutex::new(Vec::new()) })
+        let (idle, opening) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Arc::new(Pool { way, patience, places, idle, opening })
     }
 
     /// One request on a connection of the pool; waits until one is free.
@@ -124,7 +149,7 @@ impl Pool {
             let used_before = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => self.way.open().await?,
+                None => self.open().await?,
             };
             match connection.exchange(&self.way.target, false).await {
                 // The server ended it while it was idle. As every client of HTTP does: once more on another one.
@@ -140,6 +165,34 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// A fresh connection: one that is under way already, or else a new one.
+    async fn open(&self) -> Result<Connection, Cause> {
+        loop {
+            let begun = self.under_way();
+            let old = begun.as_ref().is_some_and(JoinHandle::is_finished);
+            let mut waiting = Waiting { pool: self, task: Some(begun.unwrap_or_else(|| self.begin())) };
+            let Some(task) = waiting.task.as_mut() else { return Err(Cause::Local) };
+            let result = task.await.unwrap_or(Err(Cause::Local));
+            waiting.task = None;
+            match result {
+                // It came to nothing, or ended since, before this request was there.
+                Err(_) if old => continue,
+                Ok(connection) if old && connection.sender.is_closed() => continue,
+                result => return result,
+            }
+        }
+    }
+
+    /// A connection that was begun for a request which is gone.
+    fn under_way(&self) -> Option<Open> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn begin(&self) -> Open {
+        let (way, patience) = (self.way.clone(), self.patience);
+        tokio::spawn(async move { timeout(patience, way.open()).await.unwrap_or(Err(Cause::Timeout)) })
     }
 
     fn take(&self) -> Option<Connection> {
