@@ -20,7 +20,7 @@ const SCHEMAS: [(&str, u32); 10] = [
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 40] = [
     "check",
     "diff",
     "audit",
@@ -52,6 +52,12 @@ const COMMANDS: [&str; 34] = [
     "journal verify",
     "journal export",
     "journal checkpoint",
+    "lab",
+    "lab up",
+    "lab down",
+    "lab status",
+    "lab exec",
+    "lab load",
     "completions",
     "man",
     "schema",

@@ -245,7 +245,7 @@ fn nothing_stays_behind() {
     let Some(name) = fresh_name() else { return };
     let lab = Lab { name };
     let record = Path::new(RECORDS).join(format!("{}.json", lab.name));
-    for killed in [false, true] {
+    for signal in [None, Some("-KILL"), Some("-TERM")] {
         run_in(&repository(), &["lab", "up", "--name", &lab.name], b"").expect(0, &[]);
         let process = lab.process();
         let namespace = fs::metadata(format!("/proc/{process}/ns/pid")).unwrap().ino();
@@ -258,8 +258,8 @@ fn nothing_stays_behind() {
         shell.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
         let before = traces();
         assert!(!before.0.contains("/run/netns") || before.2.is_empty(), "{}", before.0);
-        if killed {
-            assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
+        if let Some(signal) = signal {
+            assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
             all_gone(namespace);
             assert!(record.exists(), "the record is all that is left");
             let status = run_in(&repository(), &["lab", "status"], b"");

@@ -12,7 +12,7 @@ pub const DECLARED: [&str; 4] = ["edge", "lb", "app", "db"];
 pub const UPLINK: &str = "wan";
 /// See [`UPLINK`].
 pub const INSIDE: &str = "lan";
-/// The interface of every other machine.
+/// The interface of every other machine, where the stack file doesn't name it.
 pub const ONLY: &str = "eth0";
 
 /// A host of a stack file.
@@ -171,6 +171,9 @@ pub enum LayoutError {
     /// A host without addresses, or with other numbers of them in the two families.
     #[error("the host `{0}` needs as many IPv6 addresses as IPv4 addresses, one of each for a machine")]
     Addresses(String),
+    /// More interfaces than the lab has wires for.
+    #[error("the host `{0}` has several interfaces; behind the edge, the lab has one wire for each machine")]
+    Interfaces(String),
     /// An address that can't be reached.
     #[error("the address `{address}` of the host `{host}` is not in a network of the edge's interface `lan`")]
     Outside {
@@ -253,6 +256,11 @@ fn behind(host: &Declared, inside: &[Prefix]) -> Result<Vec<Machine>, LayoutErro
     if pairs.is_empty() || pairs.len() * 2 != host.addresses.len() || (pairs.len() > 1 && !several) {
         return Err(LayoutError::Addresses(host.name.clone()));
     }
+    let interface = match host.interfaces.as_slice() {
+        [] => ONLY,
+        [only] => only.name.as_str(),
+        _ => return Err(LayoutError::Interfaces(host.name.clone())),
+    };
     let prefix = |address: IpAddr| {
         let network = inside.iter().find(|network| network.holds(address));
         network
@@ -265,7 +273,7 @@ fn behind(host: &Declared, inside: &[Prefix]) -> Result<Vec<Machine>, LayoutErro
         .map(|(index, (v4, v6))| {
             let name = if several { format!("{}{}", host.name, index + 1) } else { host.name.clone() };
             let addresses = vec![prefix(v4)?, prefix(v6)?];
-            let interfaces = vec![Interface { name: ONLY.to_owned(), addresses }];
+            let interfaces = vec![Interface { name: interface.to_owned(), addresses }];
             Ok(Machine { name, host: host.name.clone(), interfaces, rules: host.rules.clone() })
         })
         .collect()
@@ -313,6 +321,15 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_is_called_as_the_stack_file_says() {
+        let mut stack = stack();
+        stack[3].interfaces = vec![Interface { name: "ens3".to_owned(), addresses: Vec::new() }];
+        let layout = Layout::new(&stack).unwrap();
+        assert_eq!(layout.machine("db").unwrap().prefixes("ens3").len(), 2);
+        assert_eq!(layout.machine("lb").unwrap().prefixes(ONLY).len(), 2);
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         let changed = |change: fn(&mut Vec<Declared>)| {
             let mut stack = stack();
@@ -331,6 +348,8 @@ mod tests {
             changed(|stack| stack[3].addresses = stack[0].addresses.clone()),
             LayoutError::Twice("10.0.1.10".parse().unwrap())
         );
+        let wires = |stack: &mut Vec<Declared>| stack[0].interfaces = stack[1].interfaces.clone();
+        assert_eq!(changed(wires), LayoutError::Interfaces("lb".into()));
         let outside = changed(|stack| stack[3] = host("db", &["10.1.0.1", "2001:db8:0:1::30"]));
         assert_eq!(outside, LayoutError::Outside { host: "db".into(), address: "10.1.0.1".parse().unwrap() });
     }

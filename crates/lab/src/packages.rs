@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// A program with the package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("iptables-restore", "iptables"),
     ("ip6tables-restore", "iptables"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
-    ("openssl", "openssl"),
     ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("postgres", "postgresql"),

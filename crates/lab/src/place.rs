@@ -223,12 +223,8 @@ impl Lab {
 
     /// The address under which the internet reaches the site.
     pub fn site(&self, ipv6: bool) -> Option<IpAddr> {
-        let (machine, interface) = match ipv6 {
-            false => ("edge", crate::layout::UPLINK),
-            true => ("lb", crate::layout::ONLY),
-        };
-        let prefixes = self.record.layout.machine(machine)?.prefixes(interface);
-        prefixes.iter().map(|prefix| prefix.address).find(|address| address.is_ipv6() == ipv6)
+        let machine = self.record.layout.machine(if ipv6 { "lb" } else { "edge" })?;
+        machine.addresses().find(|address| address.is_ipv6() == ipv6)
     }
 
     /// A command on a host of the lab, in the present folder where the lab has that. It ends with the process that waits

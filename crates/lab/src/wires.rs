@@ -72,7 +72,8 @@ fn middle(layout: &Layout) -> String {
     attach(&mut commands, "edge-lan");
     for machine in layout.machines.iter().filter(|machine| machine.host != "edge") {
         let name = &machine.name;
-        line(&mut commands, format_args!("link add {name} type veth peer name {ONLY} netns {name}"));
+        let interface = machine.interfaces.first().map_or(ONLY, |interface| interface.name.as_str());
+        line(&mut commands, format_args!("link add {name} type veth peer name {interface} netns {name}"));
         attach(&mut commands, name);
     }
     for name in outside::MACHINES {

@@ -10,6 +10,7 @@ mod services;
 use crate::up::{Event, Order, STAY};
 use crate::wires;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::wait;
 use nix::unistd::setsid;
 use std::io::{self, BufRead, Write};
@@ -57,6 +58,7 @@ fn launch(words: &[&str]) -> Result<(), String> {
 
 /// Builds the lab that is asked for, and waits.
 fn supervise(words: &[&str]) -> Result<(), String> {
+    end_when_asked()?;
     let mut input = io::stdin().lock();
     let mut line = String::new();
     input.read_line(&mut line).map_err(|error| error.to_string())?;
@@ -88,6 +90,19 @@ fn supervise(words: &[&str]) -> Result<(), String> {
     drop(input);
     namespaces::let_go().map_err(|error| format!("the pipes can't be closed: {error}"))?;
     reap()
+}
+
+/// Ends at SIGTERM, as when the system goes down: an init that doesn't handle a signal isn't ended by it. Comes before there
+/// are other threads, which all leave the signal to this one's.
+fn end_when_asked() -> Result<(), String> {
+    let asked = SigSet::from(Signal::SIGTERM);
+    asked.thread_block().map_err(|errno| format!("signals can't be held back: {errno}"))?;
+    thread::spawn(move || {
+        // It fails for nothing but a set of signals that isn't one.
+        let _ = asked.wait();
+        std::process::exit(0)
+    });
+    Ok(())
 }
 
 /// Waits for whatever ends: processes whose parents are gone belong to init. Never ends by itself.
