@@ -6,6 +6,8 @@ pub mod absent;
 pub mod apply;
 #[cfg(feature = "apply")]
 pub mod change;
+#[cfg(feature = "lab")]
+pub mod drill;
 #[cfg(feature = "apply")]
 pub mod journal;
 #[cfg(feature = "lab")]
@@ -84,6 +86,8 @@ and as first line of firewarden.yaml:\n  # yaml-language-server: $schema=stack-v
     Apply(apply::Deploy),
     #[cfg(feature = "lab")]
     Lab(lab::Lab),
+    #[cfg(feature = "lab")]
+    Drill(drill::Drill),
     #[cfg(not(feature = "lab"))]
     #[command(flatten)]
     Absent(absent::Absent),

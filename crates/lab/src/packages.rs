@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// A program with the package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("iptables-restore", "iptables"),
     ("ip6tables-restore", "iptables"),
+    ("conntrack", "conntrack"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("haproxy", "haproxy"),

@@ -237,21 +237,31 @@ impl Lab {
     pub fn command(&self, host: &str, program: impl AsRef<OsStr>) -> Result<Command, LabError> {
         let network = self.network(host)?;
         let name = self.path(&Path::new(NAMES).join(host));
+        let own = [format!("--net={}", network.display()), format!("--uts={}", name.display())];
+        let mut command = self.entering(&own, program.as_ref());
+        command.env("FIREWARDEN_STATE", Path::new(STATES).join(host));
+        Ok(command)
+    }
+
+    /// A command in the namespace between the hosts, which is the internet and the switch behind the edge.
+    pub fn command_between(&self, program: impl AsRef<OsStr>) -> Command {
+        self.entering(&["--net".to_owned()], program.as_ref())
+    }
+
+    fn entering(&self, namespaces: &[String], program: &OsStr) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg("--target")
             .arg(self.record.process.to_string())
             .args(["--mount", "--pid"])
-            .arg(format!("--net={}", network.display()))
-            .arg(format!("--uts={}", name.display()))
+            .args(namespaces)
             .arg(format!("--wdns={}", self.working_folder().display()))
             .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
             .arg(program)
             .env("PATH", PATH)
             .env("TMPDIR", TEMPORARY)
-            .env("FIREWARDEN_STATE", Path::new(STATES).join(host))
             .env_remove("XDG_RUNTIME_DIR");
-        Ok(command)
+        command
     }
 
     /// The present folder, or the root where the lab hides it.

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 pub enum Absent {
     #[command(hide = true)]
     Lab(Rest),
+    #[command(hide = true)]
+    Drill(Rest),
     #[cfg(not(feature = "apply"))]
     #[command(hide = true)]
     Plan(Rest),
@@ -54,6 +56,7 @@ impl Absent {
     pub fn name_and_feature(&self) -> (&'static str, &'static str) {
         match self {
             Absent::Lab(_) => ("lab", "lab"),
+            Absent::Drill(_) => ("drill", "lab"),
             #[cfg(not(feature = "apply"))]
             Absent::Plan(_) => ("plan", "apply"),
             #[cfg(not(feature = "apply"))]

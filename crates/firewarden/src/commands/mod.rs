@@ -8,6 +8,8 @@ mod check;
 mod confirm;
 mod diff;
 mod docs;
+#[cfg(feature = "lab")]
+mod drill;
 mod examples;
 mod exposed;
 mod generate;
@@ -101,6 +103,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(Deploy::Journal(options)) => journal::run(options, cli.color),
         #[cfg(feature = "lab")]
         Command::Lab(options) => lab::run(options, cli.color),
+        #[cfg(feature = "lab")]
+        Command::Drill(options) => drill::run(options, cli.color),
         #[cfg(not(feature = "lab"))]
         Command::Absent(absent) => {
             let (name, feature) = absent.name_and_feature();

@@ -1,6 +1,7 @@
 //! Small mistakes, planted in rulesets: a rule too few, a rule in the wrong place, a match too wide, too narrow or the
 //! wrong way round. Each is one edit of the text, as somebody in a hurry would make it.
 
+pub mod drill;
 mod iptables;
 mod nft;
 

@@ -2,10 +2,13 @@
 //! asked by a line of JSON with all that is to be tried at once, and answers with a line.
 
 mod prober;
+mod probers;
 
 pub use prober::serve;
+pub use probers::Probers;
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -30,6 +33,15 @@ pub enum Target {
     Tcp(SocketAddr),
     /// An echo request of ICMP or ICMPv6.
     Echo(IpAddr),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp(address) => write!(formatter, "tcp {address}"),
+            Target::Echo(address) => write!(formatter, "echo {address}"),
+        }
+    }
 }
 
 /// What came of an attempt.

@@ -2,23 +2,27 @@
 
 use super::{Attempt, Ending, Question, Target};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, recv, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen, recv,
+    sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{self, BufRead, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Answers questions until there are no more.
+/// Answers questions until there are no more. `ports` are those on which connections are taken meanwhile, under whatever
+/// address they come in for.
 ///
 /// # Errors
 /// The system's, or a question that isn't one.
-pub fn serve(questions: impl BufRead, mut answers: impl Write) -> io::Result<()> {
+pub fn serve(questions: impl BufRead, mut answers: impl Write, ports: &[u16]) -> io::Result<()> {
+    for port in ports {
+        take(*port)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for line in questions.lines() {
         let question: Question = serde_json::from_str(&line?)?;
@@ -28,6 +32,24 @@ pub fn serve(questions: impl BufRead, mut answers: impl Write) -> io::Result<()>
         answers.write_all(line.as_bytes())?;
         answers.flush()?;
     }
+    Ok(())
+}
+
+/// Takes connections on a port, under every address of both families, and closes them.
+fn take(port: u16) -> io::Result<()> {
+    let kind = (AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC);
+    let socket = socket(kind.0, kind.1, kind.2, None)?;
+    // Without it, the kernel doesn't answer in the name of an address that it doesn't have.
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))))?;
+    listen(&socket, Backlog::MAXCONN)?;
+    let listener = TcpListener::from(socket);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            drop(connection);
+        }
+    });
     Ok(())
 }
 
@@ -74,7 +96,7 @@ async fn one(attempt: &Attempt, patience: Duration) -> Ending {
 async fn connect(source: SocketAddr, target: SocketAddr) -> io::Result<()> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // The kernel takes this option of IPv4 for sockets of IPv6 as well.
-    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
     socket.set_reuseaddr(true)?;
     // Closed by a reset: nothing of it is left that the next one could meet.
     socket.set_zero_linger()?;
@@ -92,7 +114,7 @@ fn echo(source: IpAddr, target: IpAddr, patience: Duration) -> io::Result<()> {
     };
     // The kernel fills in number and checksum of a socket of this kind, and gives it its own answers only.
     let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol)?;
-    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
     let milliseconds = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(milliseconds))?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
@@ -124,11 +146,11 @@ mod tests {
         let question = Question { attempts: vec![tcp(closed), tcp(open), tcp(open)], patience: 500 };
         let line = serde_json::to_string(&question).unwrap() + "\n";
         let mut answers = Vec::new();
-        serve((line.clone() + &line).as_bytes(), &mut answers).unwrap();
+        serve((line.clone() + &line).as_bytes(), &mut answers, &[]).unwrap();
         let answers = String::from_utf8(answers).unwrap();
         let lines: Vec<Vec<Ending>> =
             answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines, vec![vec![Ending::Refused, Ending::Answered, Ending::Answered]; 2]);
-        assert!(serve(&b"{}\n"[..], &mut Vec::new()).is_err());
+        assert!(serve(&b"{}\n"[..], &mut Vec::new(), &[]).is_err());
     }
 }

@@ -4,6 +4,8 @@ mod install;
 mod layout;
 pub mod load;
 
+pub use install::packages;
+
 use super::Stopped;
 use crate::cli::lab::{Application, Down, Exec, Lab as Options, LabCommand, Status, Up};
 use crate::output::{self, Color};
@@ -84,7 +86,7 @@ pub fn launcher() -> Result<Launcher, Diagnostic> {
 
 fn bring_up(options: &Up, color: Color) -> Result<ExitCode, Stopped> {
     let wanted = wanted(&options.lab.name, options.folder.clone(), Services { pool: options.pool }, color)?;
-    install::packages(options.install)?;
+    packages(options.install)?;
     let shown = std::io::stderr().is_terminal();
     let mut tell = |event: &Event| {
         if let (true, Event::Done { what, at_milliseconds }) = (shown, event) {

@@ -1,0 +1,135 @@
+//! Probers in every namespace of a lab, so that an attempt can come from any address.
+
+use super::{Attempt, Ending, Prober};
+use crate::layout::{ONLY, Prefix, UPLINK};
+use crate::outside;
+use crate::place::Lab;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+/// The internet between those outside: the supervisor's own namespace.
+const INTERNET: &str = "internet";
+/// The ports on which anybody on the internet answers.
+const ANSWERED: [&str; 2] = ["80", "443"];
+/// The routing table that takes packets for addresses nobody has.
+const TABLE: u32 = 77;
+
+/// Probers of one lab.
+#[derive(Debug)]
+pub struct Probers {
+    probers: BTreeMap<String, Prober>,
+    /// The machines with their addresses: first those of the stack, then those outside.
+    machines: Vec<(String, Vec<Prefix>)>,
+}
+
+impl Probers {
+    /// Starts a prober in each namespace, and makes those outside take answers for any address of theirs. `words` lead this
+    /// program to [`super::serve`].
+    ///
+    /// # Errors
+    /// The system's, with the machine's name.
+    pub fn start(lab: &Lab, words: &[&str]) -> io::Result<Probers> {
+        let prober = |mut command: Command, ports: &[&str]| {
+            command.args(words).args(ports);
+            Prober::start(command)
+        };
+        let mut probers = BTreeMap::new();
+        let mut machines: Vec<(String, Vec<Prefix>)> = Vec::new();
+        let unknown = |error| io::Error::other(format!("{error}"));
+        for machine in &lab.layout().machines {
+            let prefixes = machine.interfaces.iter().flat_map(|interface| interface.addresses.clone());
+            machines.push((machine.name.clone(), prefixes.collect()));
+        }
+        for name in outside::MACHINES {
+            let interface = outside::interface(name);
+            machines.push((name.to_owned(), interface.map(|one| one.addresses).unwrap_or_default()));
+            lab.network(name).map_err(unknown)?;
+            take_all(|| lab.command(name, "ip").unwrap_or_else(|_| lab.command_between("ip")), ONLY, 5, "")?;
+        }
+        let edge = lab.layout().machine("edge").map(|edge| edge.prefixes(UPLINK)).unwrap_or_default();
+        let edge = edge.iter().find(|prefix| prefix.address.is_ipv4());
+        let inside = lab.layout().machine("edge").map(|edge| edge.prefixes(crate::layout::INSIDE));
+        let inside = inside.into_iter().flatten().find(|prefix| prefix.address.is_ipv4());
+        // Who stands right before the edge can address what is behind it.
+        let behind = match (inside, edge) {
+            (Some(inside), Some(edge)) => format!("route add {} via {}\n", inside.network(), edge.address),
+            _ => String::new(),
+        };
+        // After the ways to those outside, so that only what nobody has is taken.
+        take_all(|| lab.command_between("ip"), UPLINK, 40_000, &behind)?;
+        for (name, _) in &machines {
+            // The partner has a real service there.
+            let ports = match name.as_str() {
+                outside::CLIENT | outside::OFFICE => &ANSWERED[..],
+                _ => &[],
+            };
+            probers.insert(name.clone(), prober(lab.command(name, "firewarden").map_err(unknown)?, ports)?);
+        }
+        probers.insert(INTERNET.to_owned(), prober(lab.command_between("firewarden"), &ANSWERED)?);
+        Ok(Probers { probers, machines })
+    }
+
+    /// Makes all attempts at once, each from where its source address is. Endings are in the order of the attempts. Takes
+    /// as long as the slowest, `patience` milliseconds at most.
+    ///
+    /// # Errors
+    /// A prober is gone.
+    pub fn make(&mut self, attempts: &[Attempt], patience: u64) -> io::Result<Vec<Ending>> {
+        let mut of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, attempt) in attempts.iter().enumerate() {
+            of.entry(self.place(attempt.source).to_owned()).or_default().push(index);
+        }
+        for (place, indexes) in &of {
+            let asked: Vec<Attempt> = indexes.iter().map(|index| attempts[*index].clone()).collect();
+            self.prober(place)?.ask(&asked, patience)?;
+        }
+        let mut endings = vec![Ending::Silent; attempts.len()];
+        for (place, indexes) in &of {
+            for (index, ending) in indexes.iter().zip(self.prober(place)?.answer()?) {
+                endings[*index] = ending;
+            }
+        }
+        Ok(endings)
+    }
+
+    fn prober(&mut self, place: &str) -> io::Result<&mut Prober> {
+        self.probers.get_mut(place).ok_or_else(|| io::Error::other(format!("there is no prober at {place}")))
+    }
+
+    /// Whose an address is: of the machine that has it; of a machine outside that has it in its network (of IPv6, nobody
+    /// would find it there); else of the internet.
+    fn place(&self, address: IpAddr) -> &str {
+        let has =
+            |(_, prefixes): &&(String, Vec<Prefix>)| prefixes.iter().any(|prefix| prefix.address == address);
+        let is_near = |(name, prefixes): &&(String, Vec<Prefix>)| {
+            address.is_ipv4()
+                && outside::MACHINES.contains(&name.as_str())
+                && prefixes.iter().any(|prefix| prefix.holds(address))
+        };
+        let found = self.machines.iter().find(has).or_else(|| self.machines.iter().find(is_near));
+        found.map_or(INTERNET, |(name, _)| name)
+    }
+}
+
+/// Lets a namespace take packets that come in by an interface for addresses it doesn't have.
+fn take_all(ip: impl Fn() -> Command, interface: &str, preference: u32, more: &str) -> io::Result<()> {
+    let rule = format!("rule add iif {interface} pref {preference} lookup {TABLE}");
+    let both = format!("{rule}\nroute add local default dev lo table {TABLE}\n");
+    for (family, commands) in [("-4", format!("{both}{more}")), ("-6", both.clone())] {
+        // With `-force`, what is there from an earlier run is no trouble. Whether it works is seen before anything is
+        // concluded from it.
+        let mut child = ip()
+            .args([family, "-force", "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(commands.as_bytes())?;
+        }
+        child.wait()?;
+    }
+    Ok(())
+}
