@@ -28,7 +28,7 @@ pub struct Load {
     #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub ipv6: u32,
     /// How many requests each user sends in a second.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 4.0, value_parser = rate)]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 2.0, value_parser = rate)]
     pub rate: f64,
     /// How long, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -52,10 +52,10 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             users: Vec::new(),
-            rate: 4.0,
+            rate: 2.0,
             seed: 1,
             timeout_milliseconds: 2000,
-            slot_milliseconds: 250,
+            slot_milliseconds: 500,
             duration_milliseconds: None,
             pool: 4,
             certificate: None,
