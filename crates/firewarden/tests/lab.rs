@@ -339,6 +339,40 @@ fn hosts_and_exit_codes() {
 }
 
 #[test]
+fn the_application_keeps_connections_where_that_is_asked_for() {
+    let Some(name) = fresh_name() else { return };
+    let lab = Lab { name };
+    // What root keeps to itself doesn't keep the services from their files.
+    let up = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" lab up --pool 2 --name \"$1\"", PROGRAM, &lab.name])
+        .output()
+        .unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    for _ in 0..6 {
+        assert_eq!(lab.curl("client", &[], "https://203.0.113.1/items").1, 200);
+    }
+    let kept = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop'";
+    let (_, text) = lab.exec("db", &["psql", "-U", "postgres", "-Atc", kept]);
+    assert_eq!(text.trim(), "2", "one for each server, as requests came one after the other");
+    assert_eq!(lab.curl("client", &["--request", "DELETE"], "https://203.0.113.1/items").1, 405);
+    assert_eq!(lab.curl("client", &[], "https://203.0.113.1/no-such-page").1, 404);
+    // A service that has ended is told.
+    let (well, text) =
+        lab.exec("lb", &["sh", "-c", "kill -KILL $(pidof haproxy | tr ' ' '\\n' | sort -n | head -1)"]);
+    assert!(well, "{text}");
+    let deadline = Instant::now() + END;
+    loop {
+        let status = run_in(&repository(), &["lab", "status", "--name", &lab.name], b"");
+        status.expect(0, &["haproxy on lb"]);
+        if status.stdout.contains("haproxy on lb (ended)") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", status.stdout);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let Some(name) = fresh_name() else { return };
     // The programs are hidden from this run only.

@@ -1,9 +1,9 @@
 //! The wires of a lab, as texts for `ip -batch`. Pure: what the commands do to the kernel is told in `supervisor`.
 //!
 //! ```text
-//! client ─┐                              ┌─ lb
-//! office ─┼─ (the internet) ─ wan [edge] lan ─┼─ app1, app2
-//! partner ┘                              └─ db
+//!  client  ──┐                              ┌── lb
+//!  office  ──┼── internet ── wan [edge] lan ┼── app1, app2
+//!  partner ──┘                              └── db
 //! ```
 //!
 //! The supervisor's own network namespace is the internet's router on one side, and the switch `lan` on the other.
@@ -133,4 +133,61 @@ fn line(commands: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string can't fail.
     let _ = commands.write_fmt(text);
     commands.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Declared, Interface};
+
+    #[test]
+    fn every_machine_has_a_wire_and_a_way_out() {
+        let prefix = |address: &str, length| Prefix { address: address.parse().unwrap(), length };
+        let side = |name: &str, addresses: &[Prefix]| Interface {
+            name: name.to_owned(),
+            addresses: addresses.to_vec(),
+        };
+        let host = |name: &str, addresses: &[&str]| Declared {
+            name: name.to_owned(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            ..Declared::default()
+        };
+        let mut edge = host("edge", &[]);
+        edge.interfaces = vec![
+            side(UPLINK, &[prefix("203.0.113.1", 24), prefix("2001:db8:ff::1", 64)]),
+            side(INSIDE, &[prefix("10.0.0.1", 16), prefix("2001:db8:0:1::1", 64)]),
+        ];
+        let mut db = host("db", &["10.0.3.30", "2001:db8:0:1::30"]);
+        db.interfaces = vec![side("ens3", &[])];
+        let hosts = [
+            edge,
+            host("lb", &["10.0.1.10", "2001:db8:0:1::10"]),
+            host("app", &["10.0.2.20", "2001:db8:0:1::20"]),
+            db,
+        ];
+        let batches = batches(&Layout::new(&hosts).unwrap());
+        let of = |machine: &str| {
+            let found = batches.iter().find(|batch| batch.machine.as_deref() == Some(machine));
+            found.unwrap().commands.as_str()
+        };
+        assert_eq!(
+            of("db"),
+            "address add 10.0.3.30/16 dev ens3\naddress add 2001:db8:0:1::30/64 dev ens3 nodad\nlink set ens3 up\n\
+             link set lo up\nroute add default via 10.0.0.1\nroute add default via 2001:db8:0:1::1\n"
+        );
+        assert!(
+            of("edge")
+                .ends_with("route add default via 203.0.113.254\nroute add default via 2001:db8:ff::fe\n")
+        );
+        assert!(of(outside::OFFICE).contains("route add default via 198.51.100.254\n"));
+        let (first, last) = (&batches[0], &batches[batches.len() - 1]);
+        assert!(
+            first.commands.contains("link add db type veth peer name ens3 netns db\n"),
+            "{}",
+            first.commands
+        );
+        // The internet doesn't know the way to private addresses.
+        assert_eq!(last.commands, "route add 2001:db8:0:1::/64 via 2001:db8:ff::1\n");
+        assert!(batches.iter().all(|batch| !batch.commands.contains("add 10.0.0.0/16")));
+    }
 }

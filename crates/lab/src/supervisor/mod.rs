@@ -11,6 +11,7 @@ use crate::up::{Event, Order, STAY};
 use crate::wires;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::wait;
 use nix::unistd::setsid;
 use std::io::{self, BufRead, Write};
@@ -68,6 +69,8 @@ fn supervise(words: &[&str]) -> Result<(), String> {
         let at_milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         say(&Event::Done { what: what.to_owned(), at_milliseconds }).map_err(|error| error.to_string())
     };
+    // Services run as users of their own and read what is made here, whatever the operator's mask is.
+    umask(Mode::from_bits_truncate(0o022));
     namespaces::mounts(order.folder.as_deref())?;
     let database = services::prepare()?;
     namespaces::machines(&order.layout)?;
