@@ -93,6 +93,8 @@ pub enum Effect {
 pub enum Event {
     /// It was done.
     Done,
+    /// Nothing was loaded, since the rules were not those any more that the plan was made from: what the kernel holds.
+    Overtaken(Result<Reading, String>),
     /// It was not done, or not known to be; the reason.
     Failed(String),
     /// What the kernel holds, or why that can't be told.
@@ -241,6 +243,9 @@ impl Trial {
                 self.finish(Outcome::Reverted { reason, foreign: false })
             }
             (Doing::Applying, Event::Done) => self.read(Doing::Proving),
+            (Doing::Applying, Event::Overtaken(holds)) => {
+                self.finish(Outcome::Reverted { reason: Reason::Stale { holds }, foreign: false })
+            }
             (Doing::Applying, event) => self.revert(Reason::Refused { words: words(event) }, Doing::Looking),
             (Doing::Proving, Event::Read(Ok(reading)))
                 if matches!(reading.rules, Rules::New | Rules::Staged) =>
@@ -382,6 +387,11 @@ impl Trial {
             Event::Asked(Request::Confirm { asker, ruleset }) => {
                 self.confirmation = Some((asker, ruleset));
                 self.read(Doing::Confirming)
+            }
+            // A second look, at what the kernel was told rather than asked.
+            Event::Read(Ok(reading)) if !matches!(reading.rules, Rules::New | Rules::Staged) => {
+                let reason = Reason::Mismatch { holds: Ok(reading) };
+                self.revert(reason, Doing::Reverting(Attempt::Whole))
             }
             Event::Asked(Request::Abandon(_)) => {
                 self.refuse(now, "only a trial that is stuck can be abandoned".to_owned())

@@ -15,6 +15,7 @@
 
 mod client;
 mod clock;
+mod direct;
 mod files;
 mod folder;
 mod keep;

@@ -4,17 +4,22 @@
 //! anything change, and how are a few rules put back that were taken out of a long chain. Two equal fingerprints are equal
 //! rules; two different ones may still be (a set without a name is numbered anew each time), which `nft` then has to tell.
 
-use firewarden_netlink::{ACK, APPEND, Attributes, CREATE, DUMP, Message, Request, Socket, be32, be64, text};
+mod rules;
+
+pub use rules::{
+    ChainName, Content, Place, RawRule, RuleEdit, carry_out, edited, is_overtaken, next, rules, transact,
+    undo,
+};
+
+use firewarden_netlink::{Attributes, DUMP, Message, Request, Socket, be32, text};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use crate::generation::generation;
 
 /// The nftables subsystem of netfilter (`linux/netfilter/nfnetlink.h`).
 const NFTABLES: u8 = 10;
-/// NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END, which belong to no subsystem.
-const BATCH: [u8; 2] = [0x10, 0x11];
 /// How often the rules are read anew because they changed in the meantime.
 const ATTEMPTS: u32 = 5;
 
@@ -54,6 +59,9 @@ const QUOTA: u32 = 2;
 /// NFT_SET_ANONYMOUS and NFT_SET_EVAL: a set within a rule, and one that rules add to.
 const ANONYMOUS: u32 = 0x1;
 const WRITTEN_BY_RULES: u32 = 0x20;
+/// NFTA_TABLE_FLAGS and NFT_TABLE_F_OWNER.
+const TABLE_FLAGS: u16 = 2;
+const OWNED: u32 = 0x2;
 /// NFTA_QUOTA_CONSUMED.
 const QUOTA_CONSUMED: u16 = 4;
 
@@ -93,6 +101,23 @@ impl Fingerprint {
 
 fn hex(digest: Sha256) -> String {
     firewarden_change::plan::hex(&digest.finalize())
+}
+
+/// Whether a process owns a table: it goes with that process, which the kernel doesn't count as a change.
+///
+/// # Errors
+/// The system's.
+pub fn has_owned_tables() -> io::Result<bool> {
+    let mut socket = Socket::open(0)?;
+    let (mut request, sequence) = (Request::default(), socket.next_sequence());
+    request.begin(NFTABLES, message::GET_TABLE, DUMP, 0, 0, sequence);
+    request.end();
+    let mut found = false;
+    socket.call(&request, sequence, |message| {
+        let flags = message.attributes().find(|(kind, _)| *kind == TABLE_FLAGS);
+        found |= flags.and_then(|(_, value)| be32(value)).is_some_and(|flags| flags & OWNED != 0);
+    })?;
+    Ok(found)
 }
 
 /// The family and the name of a table or set, which is of a table.
@@ -286,173 +311,6 @@ fn expression(digest: &mut Sha256, of: &[u8], set: &SetDigest<'_>) {
             None => part(digest, kind, value),
         }
     }
-}
-
-/// A chain: the number of its family (`linux/netfilter.h`), its table and its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChainName {
-    /// As nft writes it: `ip`, `inet`, ...
-    pub family: String,
-    /// The table.
-    pub table: String,
-    /// The chain.
-    pub chain: String,
-}
-
-impl ChainName {
-    fn number(&self) -> Option<u8> {
-        Some(match self.family.as_str() {
-            "inet" => 1,
-            "ip" => 2,
-            "arp" => 3,
-            "netdev" => 5,
-            "bridge" => 7,
-            "ip6" => 10,
-            _ => return None,
-        })
-    }
-
-    fn name(&self, request: &mut Request) {
-        request.attribute(TABLE, &terminated(&self.table));
-        request.attribute(RULE_CHAIN, &terminated(&self.chain));
-    }
-}
-
-fn terminated(name: &str) -> Vec<u8> {
-    name.bytes().chain([0]).collect()
-}
-
-/// A rule as the kernel gives it out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawRule {
-    /// Its number in the table.
-    pub handle: u64,
-    /// What a request needs to make it again: expressions, what iptables-nft says of it, comment.
-    content: Vec<(u16, Vec<u8>)>,
-}
-
-impl RawRule {
-    /// False where it names a set that ends with it, and so can't be named again.
-    fn stands_alone(&self) -> bool {
-        let lists = self.content.iter().filter(|(kind, _)| *kind == RULE_EXPRESSIONS);
-        let named = |one: &[u8]| {
-            let attribute =
-                |wanted| Attributes(one).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
-            let data = attribute(2).unwrap_or_default();
-            Attributes(data).any(|(_, value)| value.starts_with(b"__"))
-        };
-        !lists.flat_map(|(_, list)| Attributes(list)).any(|(_, one)| named(one))
-    }
-}
-
-/// The rules of a chain, in their order. O(rules of the chain); none where there is no such chain.
-///
-/// # Errors
-/// The system's.
-pub fn rules(chain: &ChainName) -> io::Result<Vec<RawRule>> {
-    let mut rules = Vec::new();
-    let Some(family) = chain.number() else { return Ok(rules) };
-    let mut socket = Socket::open(0)?;
-    let (mut request, sequence) = (Request::default(), socket.next_sequence());
-    request.begin(NFTABLES, message::GET_RULE, DUMP, family, 0, sequence);
-    chain.name(&mut request);
-    request.end();
-    socket.call(&request, sequence, |message| {
-        let mut rule = RawRule { handle: 0, content: Vec::new() };
-        for (kind, value) in message.attributes() {
-            match kind {
-                RULE_HANDLE => rule.handle = be64(value).unwrap_or_default(),
-                RULE_EXPRESSIONS | RULE_COMPAT | RULE_USERDATA => rule.content.push((kind, value.to_vec())),
-                _ => {}
-            }
-        }
-        rules.push(rule);
-    })?;
-    Ok(rules)
-}
-
-/// Messages that make the rules of chains again what they were: rules that came are deleted, rules that went come back to
-/// their place with everything that they had counted. `None` where that isn't possible so, because a rule that went had a
-/// set of its own, or the rules that stayed changed their order. O(n).
-pub fn undo(chains: &[(ChainName, Vec<RawRule>, Vec<RawRule>)]) -> Option<Vec<u8>> {
-    let mut request = Request::default();
-    for (chain, before, now) in chains {
-        let family = chain.number()?;
-        let then: BTreeSet<u64> = before.iter().map(|rule| rule.handle).collect();
-        let still: BTreeSet<u64> = now.iter().map(|rule| rule.handle).collect();
-        let stayed = |rules: &[RawRule], others: &BTreeSet<u64>| -> Vec<u64> {
-            rules.iter().map(|rule| rule.handle).filter(|handle| others.contains(handle)).collect()
-        };
-        if stayed(before, &still) != stayed(now, &then) {
-            return None;
-        }
-        for rule in now.iter().filter(|rule| !then.contains(&rule.handle)) {
-            request.begin(NFTABLES, message::DELETE_RULE, 0, family, 0, 1);
-            chain.name(&mut request);
-            request.attribute(RULE_HANDLE, &rule.handle.to_be_bytes());
-            request.end();
-        }
-        // Each comes directly behind the last one that stayed, so the last of several comes first.
-        let behind = before.iter().scan(None, |last, rule| {
-            let position = *last;
-            if still.contains(&rule.handle) {
-                *last = Some(rule.handle);
-            }
-            Some((rule, position))
-        });
-        let gone: Vec<_> = behind.filter(|(rule, _)| !still.contains(&rule.handle)).collect();
-        for (rule, position) in gone.into_iter().rev() {
-            if !rule.stands_alone() {
-                return None;
-            }
-            let append = if position.is_some() { APPEND } else { 0 };
-            request.begin(NFTABLES, message::NEW_RULE, CREATE | append, family, 0, 1);
-            chain.name(&mut request);
-            if let Some(handle) = position {
-                request.attribute(RULE_POSITION, &handle.to_be_bytes());
-            }
-            for (kind, value) in &rule.content {
-                request.attribute(*kind, value);
-            }
-            request.end();
-        }
-    }
-    Some(request.bytes().to_vec())
-}
-
-/// Sends messages, such as those of [`undo`], as one transaction.
-///
-/// # Errors
-/// The kernel's for the first message that it refuses; then nothing was changed.
-pub fn transact(messages: &[u8]) -> io::Result<()> {
-    let Some(last) = last_message(messages) else { return Ok(()) };
-    let mut socket = Socket::open(0)?;
-    let mut request = Request::default();
-    let batch = |request: &mut Request, kind: u8| {
-        request.begin(0, kind, 0, 0, u16::from(NFTABLES), 1);
-        request.end();
-    };
-    batch(&mut request, BATCH[0]);
-    let (before, last) = messages.split_at(last);
-    request.messages(before);
-    // Refusals are answered by themselves, and all have the number of the last message; it asks for an answer too.
-    let mut last = last.to_vec();
-    if let Some(flags) = last.get_mut(6) {
-        *flags |= ACK as u8;
-    }
-    request.messages(&last);
-    batch(&mut request, BATCH[1]);
-    socket.call(&request, 1, |_| ())
-}
-
-/// Where the last of several messages begins.
-fn last_message(messages: &[u8]) -> Option<usize> {
-    let (mut at, mut last) = (0, None);
-    while let Some(length) = messages.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
-        last = Some(at);
-        at += (u32::from_ne_bytes(*length) as usize).next_multiple_of(4).max(4);
-    }
-    last
 }
 
 #[cfg(test)]

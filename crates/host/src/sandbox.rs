@@ -10,6 +10,7 @@ pub use interfaces::{interfaces_of, named_interfaces};
 pub use replay::{Rules, split_save};
 
 use crate::generation::within;
+use crate::kernel::{ChainName, RawRule};
 use crate::program::{ProgramError, find, run_with};
 use crate::state::{State, StateError};
 use firewarden_change::plan::{Loader, Script};
@@ -168,6 +169,17 @@ impl Sandbox {
     /// [`ProgramError`].
     pub fn list(&self) -> Result<String, ProgramError> {
         self.run("nft", &["-s", "-a", "list", "ruleset"], "")
+    }
+
+    /// The rules of a chain, in the kernel's bytes.
+    ///
+    /// # Errors
+    /// The system's; `Unsupported` for an ordinary user, whose process can't enter the namespace.
+    pub fn rules(&self, chain: &ChainName) -> io::Result<Vec<RawRule>> {
+        match &self.holder {
+            Holder::Namespace(_) => self.inside(|| crate::kernel::rules(chain))?,
+            Holder::Process(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Everything that was loaded, as it is read of the host.

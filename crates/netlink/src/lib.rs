@@ -13,6 +13,8 @@ use nix::sys::socket::{
 pub const REQUEST: u16 = 1;
 /// Ask for an answer to this message even on success.
 pub const ACK: u16 = 4;
+/// Tell the sender what became of this message.
+pub const ECHO: u16 = 8;
 /// Return the whole table.
 pub const DUMP: u16 = 0x300;
 /// Create the object if it does not exist.

@@ -293,6 +293,13 @@ impl World {
                 if self.kept == Ours::New {
                     return Err("it applies what is confirmed".to_owned());
                 }
+                // The kernel may be told to change only what the guard looked at.
+                if self.ours != Ours::Old
+                    && self.one_in(2)
+                    && let Event::Read(holds) = self.read()
+                {
+                    return Ok(Event::Overtaken(holds));
+                }
                 let loaded = if self.switch { Ours::Staged } else { Ours::New };
                 let to = if self.ours == Ours::Old { loaded } else { Ours::Other(self.below(1 << 32)) };
                 self.load(to, dying)

@@ -2,7 +2,7 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, raw, slots, work};
+use super::{clock, direct, files, keep, raw, slots, work};
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};
@@ -222,7 +222,9 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                     room += text.len();
                 }
             }
-            put(INVERSE, &files::reserved(inverse_room(&plan.inverse)))?;
+            let direct = direct::compile(&plan.forward);
+            let own = direct.iter().flatten().count() * raw::ROOM;
+            put(INVERSE, &files::reserved(inverse_room(&plan.inverse).max(own)))?;
             room += before.map_or(0, |state| state.nft.len() + state.iptables.len() + state.ip6tables.len());
             let terms = Terms {
                 id: id.to_owned(),
@@ -236,6 +238,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
                     result: plan.result.clone(),
                     parts: plan.parts.clone(),
                     forward: plan.forward.iter().map(|script| script.loader).collect(),
+                    direct,
                     rollback: plan.rollback.iter().map(|script| script.loader).collect(),
                     inverse: plan.inverse.clone(),
                     settle: match &plan.switch {

@@ -1,6 +1,7 @@
 //! The state folder, and what a trial's folder says of its trial.
 
 use super::files;
+use crate::kernel::RuleEdit;
 use firewarden_change::plan::{Inverse, Loader, Parent};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// The most edits of rules that are made by themselves. Each makes the kernel walk along its chain.
+pub(super) const MAX_DIRECT: usize = 64;
 /// Says which state folder is used instead of the usual one.
 const OVERRIDE: &str = "FIREWARDEN_STATE";
 
@@ -126,6 +129,10 @@ pub enum Job {
         parts: BTreeMap<String, String>,
         /// The programs that load the forward scripts.
         forward: Vec<Loader>,
+        /// The same in the kernel's own bytes, where that is possible: then it is tried first, and only on the very
+        /// generation that the rules from before were seen at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direct: Option<Vec<RuleEdit>>,
         /// The programs that load the whole way back.
         rollback: Vec<Loader>,
         /// The quick way back.

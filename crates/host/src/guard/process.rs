@@ -6,11 +6,12 @@ use super::loader::{Input, PATIENCE, load};
 use super::reading::Reader;
 use super::slots::Slots;
 use super::{clock, files, keep, raw};
-use crate::state::State;
+use crate::kernel::{RuleEdit, carry_out, is_overtaken, next};
 use crate::state::restore::{Others, scripts};
+use crate::state::{State, is_generation};
 use firewarden_change::delta::{Listing, inverse_script};
-use firewarden_change::plan::{Loader, Script};
-use firewarden_change::trial::{Effect, Event, Kind, Origin, Outcome, Phase, Request, Trial};
+use firewarden_change::plan::{Loader, Parent, Script};
+use firewarden_change::trial::{Effect, Event, Kind, Origin, Outcome, Phase, Reading, Request, Rules, Trial};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::setsid;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 /// How often a waiting guard looks for requests.
@@ -97,7 +99,9 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
     let boot_id = clock::boot_id()?;
     let home = folder.parent().unwrap_or(folder).to_path_buf();
     let kind = match &terms.job {
-        Job::Plan { inverse, .. } => Kind::Scripts { inverse: !inverse.is_empty() },
+        Job::Plan { inverse, direct, .. } => {
+            Kind::Scripts { inverse: !inverse.is_empty() || direct.is_some() }
+        }
         Job::Command { .. } => Kind::Command,
     };
     let is_first = saved.as_ref().is_none_or(|record| record.phase == Phase::Armed);
@@ -121,6 +125,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
         standby_since: 0,
         asked: None,
         raw: None,
+        proof: None,
     };
     guard.keep_standby();
     let (mut trial, mut effect) = Trial::begin(kind, &boot_id, clock::since_boot(), origin);
@@ -176,8 +181,10 @@ struct Guard {
     standby_since: u64,
     /// The request that is being dealt with.
     asked: Option<PathBuf>,
-    /// The rules of the chains that the change touches, as the kernel had them before.
-    raw: Option<raw::Before>,
+    /// The quick way back, as far as it is known while the change is being made.
+    raw: Option<raw::WayBack>,
+    /// The listing that is being made of rules which were told to the kernel directly.
+    proof: Option<Receiver<Result<State, String>>>,
 }
 
 impl Guard {
@@ -185,7 +192,7 @@ impl Guard {
         match effect {
             Effect::Save(record) => event(self.slots.save(&record).map_err(|error| error.to_string())),
             Effect::ReadBack => Event::Read(self.reader.read()),
-            Effect::LoadForward { until } => event(self.load_forward(until)),
+            Effect::LoadForward { until } => self.load_forward(until),
             Effect::ResolveInverse => event(self.resolve_inverse()),
             Effect::Settle => event(self.settle()),
             Effect::LoadInverse => event(self.load_inverse()),
@@ -207,11 +214,25 @@ impl Guard {
         }
     }
 
-    fn load_forward(&mut self, until: u64) -> Result<(), String> {
+    fn load_forward(&mut self, until: u64) -> Event {
+        if let Job::Plan { direct: Some(edits), parent, .. } = &self.terms.job {
+            match load_directly(edits, parent, &mut self.reader, until) {
+                Ok(back) => {
+                    self.raw = back;
+                    return Event::Done;
+                }
+                Err(NotLoaded::Overtaken(holds)) => return Event::Overtaken(holds),
+                Err(NotLoaded::Refused(words)) => say(&format!("not loaded directly: {words}")),
+            }
+        }
+        event(self.load_scripts(until))
+    }
+
+    fn load_scripts(&mut self, until: u64) -> Result<(), String> {
         let Job::Plan { forward, inverse, .. } = &self.terms.job else {
             return Err("there is nothing to load".to_owned());
         };
-        self.raw = raw::Before::read(inverse);
+        self.raw = raw::WayBack::from_now(inverse);
         for (index, loader) in forward.iter().enumerate() {
             load(*loader, Input::File(&script(&self.folder, "forward", index)), &self.lock, until)?;
         }
@@ -238,43 +259,53 @@ impl Guard {
         let Job::Plan { inverse, .. } = &self.terms.job else {
             return Err("there is no quick way back".to_owned());
         };
-        if let Some(messages) = self.raw.take().and_then(raw::Before::way_back)
+        if let Some(messages) = self.raw.take().and_then(raw::WayBack::into_text)
             && files::fill_reserved(&self.folder.join(INVERSE), &messages).is_ok()
         {
             return Ok(());
         }
-        let listing = self.reader.last().map_or("", |state| &state.nft);
-        let listing = Listing::read(listing).map_err(|error| error.to_string())?;
+        let listing = Listing::read(&self.reader.state()?.nft).map_err(|error| error.to_string())?;
         let script = inverse_script(inverse, &listing)
             .ok_or_else(|| "a rule of the quick way back was not found".to_owned())?;
         files::fill_reserved(&self.folder.join(INVERSE), &script).map_err(|error| error.to_string())
     }
 
     /// Leaves the new rules alone of those that stand side by side.
-    fn settle(&self) -> Result<(), String> {
+    fn settle(&mut self) -> Result<(), String> {
         let Job::Plan { settle: Some(settle), .. } = &self.terms.job else {
             return Err("there is nothing to settle".to_owned());
         };
-        let listing = self.reader.last().map_or("", |state| &state.nft);
-        let listing = Listing::read(listing).map_err(|error| error.to_string())?;
+        let listing = Listing::read(&self.reader.state()?.nft).map_err(|error| error.to_string())?;
         let script = inverse_script(&settle.steps, &listing)
             .ok_or_else(|| "a rule that leads to the new ones was not found".to_owned())?;
         let until = clock::since_boot().saturating_add(PATIENCE);
         load(Loader::Nft, Input::Text(&script), &self.lock, until)
     }
 
-    fn load_inverse(&self) -> Result<(), String> {
+    fn load_inverse(&mut self) -> Result<(), String> {
         let script = files::read_reserved(&self.folder.join(INVERSE))
             .ok_or_else(|| "the quick way back was not saved".to_owned())?;
-        if let Some(gone) = raw::go_back(&script) {
+        let generation = self.reader.generation_of(Rules::New);
+        if let Some(gone) = raw::go_back(&script, generation) {
+            let gone = match (gone, generation) {
+                (Ok(()), Some(generation)) => {
+                    self.reader.moved(next(generation), Rules::Old);
+                    Ok(())
+                }
+                // Others may change their own rules; whether they changed ours is read back.
+                (Err(error), Some(_)) if is_overtaken(&error) => {
+                    raw::go_back(&script, None).unwrap_or(Err(error))
+                }
+                (gone, _) => gone,
+            };
             return gone.map_err(|error| format!("the kernel refuses the quick way back: {error}"));
         }
         let until = clock::since_boot().saturating_add(PATIENCE);
         load(Loader::Nft, Input::Text(&script), &self.lock, until)
     }
 
-    fn stage(&self) -> Result<(), String> {
-        let state = self.reader.last().ok_or_else(|| "the rules were not read".to_owned())?;
+    fn stage(&mut self) -> Result<(), String> {
+        let state = self.reader.state()?;
         let plan = match &self.terms.job {
             Job::Plan { hash, .. } => Some(hash.as_str()),
             Job::Command { .. } => None,
@@ -287,8 +318,14 @@ impl Guard {
     /// Waits for a request; the first in the order of [`REQUESTS`] counts.
     fn wait(&mut self, until: u64) -> Event {
         self.put_back();
+        if self.proof.is_none() && self.reader.is_unproven() {
+            self.proof = Some(list_aside());
+        }
         loop {
             self.keep_standby();
+            if let Some(reading) = self.disproof() {
+                return Event::Read(Ok(reading));
+            }
             for (file, spare) in REQUESTS {
                 let path = self.folder.join(file);
                 let Ok(text) = std::fs::read(&path) else { continue };
@@ -309,6 +346,24 @@ impl Guard {
                 return Event::Time;
             }
             std::thread::sleep(GLANCE.min(Duration::from_millis(until - now)));
+        }
+    }
+
+    /// What the kernel holds, where a listing shows that it isn't what it was told.
+    fn disproof(&mut self) -> Option<Reading> {
+        let listed = match self.proof.as_ref()?.try_recv() {
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err("it was not made".to_owned()),
+            Ok(listed) => listed,
+        };
+        self.proof = None;
+        match listed {
+            Ok(state) => self.reader.prove(state),
+            Err(words) => {
+                // It is made again before anything is confirmed.
+                say(&format!("no listing: {words}"));
+                None
+            }
         }
     }
 
@@ -349,6 +404,65 @@ impl Guard {
         let _ = files::remove_file(&self.folder.join("reserve"));
         say("end");
     }
+}
+
+/// Why a change wasn't told to the kernel directly.
+enum NotLoaded {
+    /// Somebody else changed the rules. Nothing was loaded, and nothing should be.
+    Overtaken(Result<Reading, String>),
+    /// It can't be told so. Nothing was loaded.
+    Refused(String),
+}
+
+/// Makes edits on exactly the rules that the plan was made from. Where others changed something in between that means
+/// nothing to these (as when fail2ban adds an element), it is tried again. Gives the way back.
+fn load_directly(
+    edits: &[RuleEdit],
+    parent: &Parent,
+    reader: &mut Reader,
+    until: u64,
+) -> Result<Option<raw::WayBack>, NotLoaded> {
+    let refused = |error: io::Error| NotLoaded::Refused(error.to_string());
+    loop {
+        let generation = reader
+            .generation_of(Rules::Old)
+            .ok_or_else(|| NotLoaded::Refused("the generation is not known".to_owned()))?;
+        let before = raw::before(edits).map_err(refused)?;
+        match carry_out(edits, generation) {
+            Ok(Some(new)) => {
+                reader.moved(next(generation), Rules::New);
+                return Ok(raw::back_from(edits, before, &new));
+            }
+            Ok(None) => {
+                reader.forget();
+                return Ok(None);
+            }
+            Err(error) if is_overtaken(&error) && clock::since_boot() < until => {
+                say("somebody else changed the rules meanwhile");
+                match reader.read_anew(parent) {
+                    Ok(reading) if reading.rules == Rules::Old => {}
+                    other => return Err(NotLoaded::Overtaken(other)),
+                }
+            }
+            Err(error) if is_generation(generation) => return Err(refused(error)),
+            // There was no answer. What came of it has to be read.
+            Err(error) => {
+                say(&format!("the kernel did not answer: {error}"));
+                reader.forget();
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Lists the rules on a thread of its own, which ends with the process at the latest.
+fn list_aside() -> Receiver<Result<State, String>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more where the trial went on.
+        let _ = sender.send(State::read().map_err(|error| error.to_string()));
+    });
+    receiver
 }
 
 fn event(result: Result<(), String>) -> Event {

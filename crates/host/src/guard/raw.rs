@@ -1,9 +1,9 @@
 //! The quick way back in the kernel's own bytes. `nft` reads a whole chain before it puts a rule beside another one, which
 //! takes it 20 seconds for 100,000 rules; the kernel needs a handle, and gives the rule back with everything it counted.
 
-use crate::kernel::{ChainName, RawRule, rules, transact, undo};
+use crate::kernel::{ChainName, RawRule, RuleEdit, edited, rules, transact, undo};
 use firewarden_change::plan::{Inverse, hex};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// What a saved way back of this kind begins with, so that it isn't taken for a script of nft.
@@ -11,28 +11,83 @@ const PREFIX: &str = "# messages for the kernel\n";
 /// Room that a rule which comes back may need, in bytes of hexadecimal.
 pub const ROOM: usize = 4096;
 
-/// The rules of chains before a change.
-pub struct Before(Vec<(ChainName, Vec<RawRule>)>);
+/// A way back that is being prepared.
+pub enum WayBack {
+    /// The rules of chains before a change.
+    Before(Vec<(ChainName, Vec<RawRule>)>),
+    /// It is known already, as text.
+    Known(String),
+}
 
-impl Before {
-    /// Reads the chains that steps speak of; `None` where these do something else than adding and deleting rules, or the
-    /// kernel can't be asked. O(rules of the chains).
-    pub fn read(steps: &[Inverse]) -> Option<Before> {
+impl WayBack {
+    /// Reads the chains that steps speak of, before a change; `None` where these do something else than adding and deleting
+    /// rules, or the kernel can't be asked. O(rules of the chains).
+    pub fn from_now(steps: &[Inverse]) -> Option<WayBack> {
         let chains = chains(steps)?.into_iter();
         let read: Option<Vec<_>> =
             chains.map(|chain| rules(&chain).ok().map(|rules| (chain, rules))).collect();
-        read.map(Before)
+        read.map(WayBack::Before)
     }
 
     /// The way back from the rules that the kernel holds now, as text; `None` where only nft can make a rule anew.
-    pub fn way_back(self) -> Option<String> {
-        let now = self.0.into_iter().map(|(chain, before)| {
+    pub fn into_text(self) -> Option<String> {
+        let chains = match self {
+            WayBack::Known(text) => return Some(text),
+            WayBack::Before(chains) => chains.into_iter(),
+        };
+        let now = chains.map(|(chain, before)| {
             let now = rules(&chain).ok()?;
             Some((chain, before, now))
         });
-        let chains: Option<Vec<_>> = now.collect();
-        undo(&chains?).map(|messages| format!("{PREFIX}{}", hex(&messages)))
+        text(&now.collect::<Option<Vec<_>>>()?)
     }
+}
+
+/// A way back as text.
+fn text(chains: &[(ChainName, Vec<RawRule>, Vec<RawRule>)]) -> Option<String> {
+    undo(chains).map(|messages| format!("{PREFIX}{}", hex(&messages)))
+}
+
+/// The rules of those chains that edits delete rules of, by chain. Others needn't be known to take the edits back. O(rules
+/// of the chains).
+///
+/// # Errors
+/// The system's.
+pub fn before(edits: &[RuleEdit]) -> io::Result<BTreeMap<ChainName, Vec<RawRule>>> {
+    let mut before = BTreeMap::new();
+    for edit in edits {
+        if let RuleEdit::Delete { chain, .. } = edit
+            && !before.contains_key(chain)
+        {
+            before.insert(chain.clone(), rules(chain)?);
+        }
+    }
+    Ok(before)
+}
+
+/// The way back from edits, given what [`before`] read and the rules that they made, without asking the kernel again.
+pub fn back_from(
+    edits: &[RuleEdit],
+    mut before: BTreeMap<ChainName, Vec<RawRule>>,
+    new: &[RawRule],
+) -> Option<WayBack> {
+    let (mut sides, mut new_rules) = (Vec::new(), new.iter());
+    let mut others: BTreeMap<ChainName, Vec<RawRule>> = BTreeMap::new();
+    for edit in edits {
+        if let RuleEdit::Add { chain, .. } = edit {
+            let rule = new_rules.next()?;
+            if !before.contains_key(chain) {
+                others.entry(chain.clone()).or_default().push(rule.clone());
+            }
+        }
+    }
+    // Where no rule went, those that came are all that there is to take back.
+    sides.extend(others.into_iter().map(|(chain, rules)| (chain, Vec::new(), rules)));
+    while let Some((chain, rules)) = before.pop_first() {
+        let now = edited(&chain, &rules, edits, new)?;
+        sides.push((chain, rules, now));
+    }
+    text(&sides).map(WayBack::Known)
 }
 
 /// The chains whose rules steps add and delete; `None` where they do anything else.
@@ -65,13 +120,13 @@ fn chains(steps: &[Inverse]) -> Option<BTreeSet<ChainName>> {
     Some(chains)
 }
 
-/// Goes a saved way back of this kind; `None` where it is of another kind.
-pub fn go_back(saved: &str) -> Option<io::Result<()>> {
+/// Goes a saved way back of this kind, where a generation is given only from that one; `None` where it is of another kind.
+pub fn go_back(saved: &str, generation: Option<u32>) -> Option<io::Result<()>> {
     let digits = saved.strip_prefix(PREFIX)?.trim();
     let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
     Some(match bytes {
-        Some(messages) => transact(&messages),
+        Some(messages) => transact(&messages, generation),
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "the quick way back is damaged")),
     })
 }
@@ -100,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_saved_way_back_is_told_from_a_script() {
-        assert!(go_back("delete rule ip t c handle 5\n").is_none());
-        assert!(go_back(&format!("{PREFIX}zz")).unwrap().is_err());
-        assert!(go_back(&format!("{PREFIX}0")).unwrap().is_err());
-        assert!(go_back(PREFIX).unwrap().is_ok(), "nothing to do is done");
+        assert!(go_back("delete rule ip t c handle 5\n", None).is_none());
+        assert!(go_back(&format!("{PREFIX}zz"), None).unwrap().is_err());
+        assert!(go_back(&format!("{PREFIX}0"), None).unwrap().is_err());
+        assert!(go_back(PREFIX, None).unwrap().is_ok(), "nothing to do is done");
     }
 }

@@ -1,7 +1,7 @@
 //! Which rules the kernel holds, told from the digests of its tables.
 
 use super::folder::{Job, Terms};
-use crate::kernel::Fingerprint;
+use crate::kernel::{Fingerprint, has_owned_tables};
 use crate::state::{State, is_generation};
 use firewarden_change::delta::{Listing, TableName, handles};
 use firewarden_change::plan::{Parent, hex};
@@ -31,6 +31,10 @@ pub struct Reader {
     /// Whether nothing was loaded yet: a plan is for the rules that it was made from, those of others included.
     is_first: bool,
     last: Option<(State, Reading)>,
+    /// A generation of the ruleset, and what the kernel holds at it: each is used once.
+    known: Option<(u32, Reading)>,
+    /// Whether a generation is looked at before the rules are, since a transaction of the guard's own leads to the next.
+    is_direct: bool,
     /// What the kernel looks like with the rules from before, and with the new ones: quicker to compare than listings.
     fingerprints: [Option<Parts>; 2],
 }
@@ -47,12 +51,15 @@ impl Reader {
             parent: None,
             is_first: false,
             last: None,
+            known: None,
+            is_direct: false,
             fingerprints: [None, None],
         };
-        let Job::Plan { result, parts, settle, parent, .. } = &terms.job else { return reader };
+        let Job::Plan { result, parts, settle, parent, direct, .. } = &terms.job else { return reader };
         let here = parent.boot_id == boot_id && Some(&parent.namespace) == namespace().as_ref();
         reader.parent = (here && is_first).then(|| Parent::clone(parent));
         reader.is_first = is_first;
+        reader.is_direct = direct.is_some();
         reader.result = Some(Wanted { digest: result.clone(), parts: parts.clone() });
         reader.staged = settle
             .as_ref()
@@ -71,9 +78,78 @@ impl Reader {
         others.cloned().collect()
     }
 
-    /// What was read last.
-    pub fn last(&self) -> Option<&State> {
-        self.last.as_ref().map(|(state, _)| state)
+    /// The rules themselves, as they are now.
+    ///
+    /// # Errors
+    /// They can't be read, or aren't those of the last reading.
+    pub fn state(&mut self) -> Result<&State, String> {
+        if !self.last.as_ref().is_some_and(|(state, _)| state.is_current()) {
+            let expected = self.known.take().map(|(_, reading)| reading.rules);
+            let state = State::read().map_err(|error| clip(&error.to_string()))?;
+            let reading = self.judge(state.digest(), &state.parts());
+            if expected.is_some_and(|expected| expected != reading.rules) {
+                return Err(format!("the kernel holds other rules than it was told: {}", reading.digest));
+            }
+            self.listed(state, reading);
+        }
+        self.last.as_ref().map(|(state, _)| state).ok_or_else(|| "the rules were not read".to_owned())
+    }
+
+    /// Notes what a listing says.
+    fn listed(&mut self, state: State, reading: Reading) {
+        // The old iptables counts no generations.
+        let is_counted = [&state.legacy_iptables, &state.legacy_ip6tables, &state.ipset];
+        self.known =
+            is_counted.iter().all(|text| text.is_empty()).then(|| (state.generation, reading.clone()));
+        self.last = Some((state, reading));
+    }
+
+    /// The generation at which the kernel held these rules, and no others changed theirs, when it was read last.
+    pub fn generation_of(&self, rules: Rules) -> Option<u32> {
+        let known = self.known.as_ref().filter(|(_, reading)| reading.rules == rules && !reading.foreign);
+        known.map(|(generation, _)| *generation)
+    }
+
+    /// Notes that a transaction which the kernel took only at a known generation led to these rules and this generation.
+    pub fn moved(&mut self, generation: u32, rules: Rules) {
+        let digest = match (rules, &self.result) {
+            (Rules::New, Some(result)) => result.digest.clone(),
+            _ => self.before.digest.clone(),
+        };
+        self.last = None;
+        self.known = Some((generation, Reading { digest, rules, foreign: false }));
+    }
+
+    /// Nothing is known any more of what the kernel holds.
+    pub fn forget(&mut self) {
+        (self.last, self.known) = (None, None);
+    }
+
+    /// Whether what the kernel holds is known by what it was told, and nobody has listed it yet.
+    pub fn is_unproven(&self) -> bool {
+        self.known.is_some() && self.last.is_none() && self.generation_of(Rules::New).is_some()
+    }
+
+    /// Holds a listing against what the kernel was told. Gives the reading where it isn't what the plan says; `None` also
+    /// where others changed something meanwhile, so that the listing proves nothing.
+    pub fn prove(&mut self, state: State) -> Option<Reading> {
+        let (generation, _) = self.known.as_ref()?;
+        if *generation != state.generation {
+            return None;
+        }
+        let reading = self.judge(state.digest(), &state.parts());
+        let is_new = reading.rules == Rules::New;
+        self.listed(state, reading.clone());
+        (!is_new).then_some(reading)
+    }
+
+    /// Reads the rules from before once more, as at the first time: somebody changed something before the new ones were
+    /// loaded.
+    pub fn read_anew(&mut self, parent: &Parent) -> Result<Reading, String> {
+        self.parent = Some(parent.clone());
+        self.is_first = true;
+        self.known = None;
+        self.read()
     }
 
     /// Reads the kernel. Only a ruleset that wasn't seen in this trial has to be listed.
@@ -83,6 +159,23 @@ impl Reader {
         {
             return Ok(reading.clone());
         }
+        if let Some((generation, reading)) = &self.known
+            && is_generation(*generation)
+            && has_owned_tables().is_ok_and(|has| !has)
+        {
+            return Ok(reading.clone());
+        }
+        let old = || Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false };
+        if self.is_direct
+            && let Some(parent) = &self.parent
+            && is_generation(parent.generation)
+            && has_owned_tables().is_ok_and(|has| !has)
+        {
+            let (generation, old) = (parent.generation, old());
+            (self.parent, self.is_first) = (None, false);
+            self.known = Some((generation, old.clone()));
+            return Ok(old);
+        }
         let fingerprint = Fingerprint::read().ok().filter(|now| is_generation(now.generation));
         let (parent, is_first) = (self.parent.take(), std::mem::take(&mut self.is_first));
         if let Some(now) = &fingerprint {
@@ -90,7 +183,9 @@ impl Reader {
             let is_parents = parent.as_ref().is_some_and(|parent| parent.generation == now.generation);
             if is_parents || self.fingerprints[0].as_ref() == Some(&now.tables) {
                 self.fingerprints[0] = Some(now.tables.clone());
-                return Ok(Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false });
+                let old = Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false };
+                self.known = Some((now.generation, old.clone()));
+                return Ok(old);
             }
             if let (Some((_, reading)), true) =
                 (&self.last, self.fingerprints[1].as_ref() == Some(&now.tables))
@@ -117,7 +212,7 @@ impl Reader {
         if is_first && reading.foreign {
             reading.rules = Rules::Other;
         }
-        self.last = Some((state, reading.clone()));
+        self.listed(state, reading.clone());
         Ok(reading)
     }
 
@@ -180,6 +275,8 @@ mod tests {
             fingerprints: [None, None],
             touched: None,
             last: None,
+            known: None,
+            is_direct: false,
         };
         let judge = |reader: &Reader, digest: &str, pairs: &[(&str, &str)]| {
             let reading = reader.judge(digest.into(), &parts(pairs));

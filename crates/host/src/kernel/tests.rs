@@ -157,7 +157,7 @@ fn rules_that_went_come_back_to_their_place_with_what_they_counted() {
             load(&change);
             assert_ne!(listing(), listed, "seed {seed}");
             let messages = undo(&[(chain(), before, rules_of(&chain()))]).unwrap();
-            transact(&messages).unwrap();
+            transact(&messages, None).unwrap();
             assert_eq!(listing(), listed, "seed {seed}");
         });
     }
@@ -186,12 +186,12 @@ fn what_cannot_be_undone_so_is_said_and_a_refusal_changes_nothing() {
         let before = rules_of(&chain());
         load(&format!("delete rule inet filter input handle {}\n", of("@bans drop")));
         let messages = undo(&[(chain(), before, rules_of(&chain()))]).unwrap();
-        transact(&messages).unwrap();
+        transact(&messages, None).unwrap();
         assert!(nft(&["list", "chain", "inet", "filter", "input"], "").contains("ip saddr @bans drop"));
         load("flush chain inet filter input\ndelete set inet filter bans\n");
         let empty = listing();
-        assert!(transact(&messages).is_err());
+        assert!(transact(&messages, None).is_err());
         assert_eq!(listing(), empty);
-        transact(&[]).unwrap();
+        transact(&[], None).unwrap();
     });
 }

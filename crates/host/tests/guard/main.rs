@@ -98,6 +98,7 @@ fn a_request_to_revert_goes_back_at_once() {
         let mut plan = place.plan();
         plan.window_seconds = 600;
         plan.inverse = vec![Inverse::Command("delete table ip nowhere".to_owned())];
+        plan.forward = by_nft();
         guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
         applied(place);
         let second =
@@ -188,6 +189,44 @@ fn tables_of_others_that_changed_since_the_plan_was_made_are_looked_at_anew() {
         guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
         let Outcome::Reverted { reason, .. } = outcome(place) else { panic!("{}", place.log()) };
         assert!(matches!(reason, Reason::Stale { .. }), "{reason:?}");
+    });
+}
+
+/// The plan's change in a form that only nft loads.
+fn by_nft() -> Vec<Script> {
+    let text = "insert rule ip t c ip saddr 2.2.2.2 drop # by nft\n".to_owned();
+    vec![Script { loader: Loader::Nft, text }]
+}
+
+#[test]
+fn a_single_rule_comes_and_goes_without_a_listing_and_is_listed_before_it_is_confirmed() {
+    in_place(|place| {
+        let mut plan = place.plan();
+        plan.window_seconds = 60;
+        // Without a quick way back in the plan: the guard knows one by itself.
+        plan.inverse = Vec::new();
+        guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
+        applied(place);
+        assert_eq!(place.rules(), NEW);
+        guard::ask(&place.home, &Wish::Revert, asker()).unwrap();
+        assert!(matches!(outcome(place), Outcome::Reverted { foreign: false, .. }), "{}", place.log());
+        assert_eq!(place.rules(), OLD);
+        assert!(place.log().contains("load inverse"), "{}", place.log());
+        assert!(!place.log().contains("load rollback"), "{}", place.log());
+    });
+}
+
+#[test]
+fn what_the_kernel_was_told_is_listed_afterwards_and_goes_back_where_the_plan_says_otherwise() {
+    in_place(|place| {
+        let mut plan = place.plan();
+        plan.window_seconds = 60;
+        let other = "insert rule ip t c ip saddr 3.3.3.3 drop\n".to_owned();
+        plan.forward = vec![Script { loader: Loader::Nft, text: other }];
+        guard::start(&place.home, Change::Plan { plan: &plan, before: None }, "t", &place.launcher).unwrap();
+        let Outcome::Reverted { reason, .. } = outcome(place) else { panic!("{}", place.log()) };
+        assert!(matches!(reason, Reason::Mismatch { .. }), "{reason:?}");
+        assert_eq!(place.rules(), OLD);
     });
 }
 
