@@ -15,13 +15,12 @@
 
 mod client;
 mod clock;
-mod direct;
 mod files;
 mod folder;
 mod keep;
 mod loader;
 mod process;
-mod raw;
+pub(crate) mod raw;
 mod reading;
 mod recover;
 mod slots;

@@ -314,4 +314,4 @@ fn expression(digest: &mut Sha256, of: &[u8], set: &SetDigest<'_>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,6 +14,8 @@ mod clock;
 #[cfg(feature = "apply")]
 pub mod connections;
 #[cfg(feature = "apply")]
+mod direct;
+#[cfg(feature = "apply")]
 pub mod folder;
 mod generation;
 #[cfg(feature = "apply")]

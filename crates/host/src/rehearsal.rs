@@ -4,11 +4,12 @@ mod kernel_held;
 
 pub use kernel_held::hold_by_kernel;
 
+use crate::direct;
 use crate::generation::generation;
 use crate::program::{ProgramError, run};
 use crate::sandbox::{Rules, Sandbox, SandboxError, interfaces_of};
 use crate::state::restore::{Others, scripts};
-use crate::state::{State, StateError};
+use crate::state::{State, StateError, stateless_listing};
 use firewarden_change::delta::{
     Delta, Listing, ListingError, Manner, TableName, delta, in_running_words, inverse_script,
 };
@@ -38,7 +39,10 @@ impl Running {
     pub fn read() -> Result<Running, StateError> {
         for _ in 0..ATTEMPTS {
             let state = State::read()?;
-            let listing = run("nft", &["-s", "-a", "list", "ruleset"])?;
+            let listing = match stateless_listing(&state.nft) {
+                Some(listing) => listing,
+                None => run("nft", &["-s", "-a", "list", "ruleset"])?,
+            };
             if generation().map_err(StateError::Generation)? == state.generation {
                 return Ok(Running { state, listing, interfaces: interfaces_of()? });
             }
@@ -88,10 +92,10 @@ pub enum RehearsalError {
 pub struct Loaded {
     /// `nft -s -a list ruleset` of the running rules, replayed.
     pub before: String,
-    /// The same with the candidate.
+    /// The replayed rules themselves.
+    pub start: State,
+    /// The listing with the candidate.
     pub after: String,
-    /// Everything, with the candidate.
-    pub state: State,
     /// What loading the candidate once more would change; `None` where it is refused the second time.
     pub twice: Option<Delta>,
     /// Where nft prints running rules in other words once it has read what it printed, as `chain ip t c`.
@@ -121,19 +125,18 @@ pub struct Rehearsed {
 /// [`RehearsalError`].
 pub fn load(running: &Running, candidate: &Candidate) -> Result<Loaded, RehearsalError> {
     let sandbox = replay(running)?;
-    let before = list(&sandbox)?;
+    let (start, before) = sandbox.listed()?;
     let differs = delta(&Listing::read(&running.listing)?, &Listing::read(&before)?, Manner::Fine, |_| true);
     let reworded = differs.edits.into_iter().map(|edit| edit.place).collect();
     load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
     let after = list(&sandbox)?;
-    let state = sandbox.state()?;
     let twice = match load_candidate(&sandbox, candidate) {
         Ok(()) => {
             Some(delta(&Listing::read(&after)?, &Listing::read(&list(&sandbox)?)?, Manner::Fine, |_| true))
         }
         Err(_) => None,
     };
-    Ok(Loaded { before, after, state, twice, reworded })
+    Ok(Loaded { before, start, after, twice, reworded })
 }
 
 /// Tries out whether rules can be loaded again as they are: whatever is done to them, this is the way back to them.
@@ -201,28 +204,27 @@ struct Trial<'t> {
 
 impl Trial<'_> {
     fn run(&self) -> Result<Rehearsed, RehearsalError> {
+        // Loaded in the same way, rules get the same handles; where they didn't, the way there or back would lead elsewhere.
         let sandbox = replay(self.running)?;
-        let start = list(&sandbox)?;
-        let start_state = sandbox.state()?;
-        let there = self.between(&start, &self.loaded.after)?;
+        let Loaded { before: start, start: start_state, .. } = self.loaded;
+        let there = self.between(start, &self.loaded.after)?;
         let forward_failed = |error: ProgramError| RehearsalError::Forward(error.to_string());
-        load_script(&sandbox, &there.forward).map_err(forward_failed)?;
+        load_forward(&sandbox, &there.forward).map_err(forward_failed)?;
         for script in &self.candidate.forward {
             sandbox.load(script).map_err(forward_failed)?;
         }
-        let reached = list(&sandbox)?;
+        let (mut result, reached) = sandbox.listed()?;
         if let Some(differs) = self.differs(&reached, &self.loaded.after)? {
             return Err(RehearsalError::Forward(differs));
         }
-        let mut result = sandbox.state()?;
         let mut notes = there.notes.clone();
-        let inverse = self.try_inverse(&sandbox, &there, &start, &reached)?;
+        let inverse = self.try_inverse(&sandbox, &there, start, &reached)?;
         if !inverse && self.candidate.forward.is_empty() && !there.is_empty() {
             notes.push("there is no quick way back: the whole rollback does it".to_owned());
         }
         // From the candidate's rules, and once more from where it leads.
         for _ in 0..2 {
-            self.roll_back(&sandbox, &there, &start, &start_state)?;
+            self.roll_back(&sandbox, &there, start, start_state)?;
         }
         let live = self.between(&self.running.listing, &self.loaded.after)?;
         let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
@@ -281,7 +283,7 @@ impl Trial<'_> {
         let returned = list(sandbox)?;
         let leads_back = self.differs(&returned, start)?.is_none();
         let again = self.between(&returned, &self.loaded.after)?;
-        load_script(sandbox, &again.forward).map_err(|error| RehearsalError::Forward(error.to_string()))?;
+        load_forward(sandbox, &again.forward).map_err(|error| RehearsalError::Forward(error.to_string()))?;
         Ok(leads_back && !script.is_empty())
     }
 
@@ -318,6 +320,15 @@ fn replay(running: &Running) -> Result<Sandbox, RehearsalError> {
 
 fn list(sandbox: &Sandbox) -> Result<String, RehearsalError> {
     sandbox.list().map_err(|error| RehearsalError::Sandbox(error.into()))
+}
+
+/// Loads a forward script as the guard does: single rules in the kernel's own words, everything else by nft.
+fn load_forward(sandbox: &Sandbox, text: &str) -> Result<(), ProgramError> {
+    let script = Script { loader: Loader::Nft, text: text.to_owned() };
+    match direct::compile(std::slice::from_ref(&script)) {
+        Some(edits) if !edits.is_empty() && sandbox.carry_out(&edits).is_ok() => Ok(()),
+        _ => sandbox.load(&script),
+    }
 }
 
 fn load_script(sandbox: &Sandbox, text: &str) -> Result<(), ProgramError> {

@@ -9,10 +9,10 @@ mod replay;
 pub use interfaces::{interfaces_of, named_interfaces};
 pub use replay::{Rules, split_save};
 
-use crate::generation::within;
-use crate::kernel::{ChainName, RawRule};
+use crate::generation::{generation, within};
+use crate::kernel::{ChainName, RawRule, RuleEdit};
 use crate::program::{ProgramError, find, run_with};
-use crate::state::{State, StateError};
+use crate::state::{State, StateError, stateless_listing};
 use firewarden_change::plan::{Loader, Script};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
@@ -182,6 +182,19 @@ impl Sandbox {
         }
     }
 
+    /// Makes edits of rules in one transaction.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::rules`].
+    pub fn carry_out(&self, edits: &[RuleEdit]) -> io::Result<()> {
+        match &self.holder {
+            Holder::Namespace(_) => {
+                self.inside(|| crate::kernel::carry_out(edits, generation()?).map(drop))?
+            }
+            Holder::Process(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Everything that was loaded, as it is read of the host.
     ///
     /// # Errors
@@ -194,6 +207,19 @@ impl Sandbox {
             }
             Holder::Process(_) => self.state_of_user(),
         }
+    }
+
+    /// Everything that was loaded, and `nft -s -a list ruleset`, listed once where that is enough.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn listed(&self) -> Result<(State, String), SandboxError> {
+        let state = self.state()?;
+        let listing = match stateless_listing(&state.nft) {
+            Some(listing) => listing,
+            None => self.list()?,
+        };
+        Ok((state, listing))
     }
 
     /// An ordinary user's process can't enter its own user namespace with threads running: the programs do.

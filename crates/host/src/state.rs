@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 
-pub use canonical::{canonical_ipset, canonical_iptables, canonical_nft, nft_tables, save_tables};
+pub use canonical::{
+    canonical_ipset, canonical_iptables, canonical_nft, nft_tables, save_tables, stateless_listing,
+};
 
 /// How often the rules are read anew because they changed in the meantime.
 const ATTEMPTS: u32 = 5;

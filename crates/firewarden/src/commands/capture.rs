@@ -24,7 +24,7 @@ pub fn run(options: &Capture, color: Color) -> Result<ExitCode, Stopped> {
         ));
     }
     let progress = Progress::start("reading this host");
-    let wanted = CaptureOptions { host: Some(host), namespace: options.netns.clone() };
+    let wanted = CaptureOptions { host: Some(host), namespace: options.netns.clone(), without_rules: false };
     let mut taken = firewarden_host::capture(&wanted).map_err(|error| Stopped::from(not_taken(&error)))?;
     if options.anonymize {
         let known_as = [taken.manifest.host.clone(), firewarden_host::host_name()];

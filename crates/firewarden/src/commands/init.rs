@@ -188,7 +188,7 @@ fn live(options: &Init, facts: &mut Facts, files: &mut Files, color: Color) -> R
         ));
     }
     let progress = Progress::start("reading this host");
-    let wanted = CaptureOptions { host: Some(name.clone()), namespace: None };
+    let wanted = CaptureOptions { host: Some(name.clone()), namespace: None, without_rules: false };
     let taken = capture(&wanted).map_err(|error| {
         Diagnostic::error("capture-failed", error.to_string().replace('\n', " "))
             .help("install iproute2 and nftables, or give a snapshot or an `--inventory`")

@@ -81,7 +81,7 @@ impl Subject {
             Diagnostic::error("temporary-folder", format!("no temporary folder can be made: {error}"))
                 .help("set TMPDIR to a folder that can be written")
         })?;
-        let options = CaptureOptions { host: Some(self.host.clone()), namespace: None };
+        let options = CaptureOptions { host: Some(self.host.clone()), namespace: None, without_rules: false };
         let live = firewarden_host::capture(&options).map_err(|error| {
             Diagnostic::error("not-captured", format!("this host cannot be captured: {error}"))
                 .help("run it as root")

@@ -2,7 +2,8 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, direct, files, keep, raw, slots, work};
+use super::{clock, files, keep, raw, slots, work};
+use crate::direct;
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
 use firewarden_change::trial::{Asker, Record};

@@ -10,8 +10,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The most edits of rules that are made by themselves. Each makes the kernel walk along its chain.
-pub(super) const MAX_DIRECT: usize = 64;
 /// Says which state folder is used instead of the usual one.
 const OVERRIDE: &str = "FIREWARDEN_STATE";
 

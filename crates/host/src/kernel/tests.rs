@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// Does something in a network namespace of its own, which ends with it.
-fn in_namespace(work: impl FnOnce() + Send) {
+pub(crate) fn in_namespace(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
@@ -19,7 +19,7 @@ fn in_namespace(work: impl FnOnce() + Send) {
     });
 }
 
-fn nft(arguments: &[&str], input: &str) -> String {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> String {
     let mut child =
         Command::new("nft").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -28,7 +28,7 @@ fn nft(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn load(script: &str) {
+pub(crate) fn load(script: &str) {
     nft(&["-f", "-"], script);
 }
 

@@ -190,3 +190,37 @@ table inet filter { # handle 3
     assert_eq!(iptables.text, filter.replace(":OUTPUT ACCEPT [0:0]\n", ""));
     assert_eq!(restore::scripts(&wanted, &wanted, restore::Others::Remove), []);
 }
+
+#[cfg(feature = "apply")]
+#[test]
+fn counters_are_taken_out_as_nft_does() {
+    use crate::kernel::tests::{in_namespace, load, nft};
+    in_namespace(|| {
+        load(
+            "table inet t {
+  set s { type ipv4_addr; flags interval; counter; elements = { 10.0.0.0/8 counter packets 3 bytes 4, 192.0.2.1 counter packets 5 bytes 6 } }
+  chain c {
+    type filter hook input priority 0; policy drop;
+    tcp dport 22 counter packets 7 bytes 99 accept comment \"counter packets 1 bytes 2\"
+    ip saddr @s counter packets 18446744073709551615 bytes 0 jump d
+    meta mark 0x10 counter packets 1 bytes 2 log prefix \"say counter packets 3 bytes 4\" counter packets 5 bytes 6
+  }
+  chain d { ct state vmap { established : accept, invalid : drop }; limit rate 5/second accept; }
+}
+",
+        );
+        let wanted = nft(&["-s", "-a", "list", "ruleset"], "");
+        assert_eq!(stateless_listing(&nft(&["-a", "list", "ruleset"], "")).unwrap(), wanted);
+        for other in [
+            "add set inet t x { type ipv4_addr; flags dynamic,timeout; }",
+            "add quota inet t x { over 5 mbytes used 1 mbytes }",
+            "add counter inet t x { packets 4 bytes 5 }",
+            "add set inet t x { type ipv4_addr; timeout 1h; elements = { 192.0.2.7 } }",
+            "add rule inet t c quota over 5 mbytes used 1 mbytes drop",
+        ] {
+            load(&format!("{other}\n"));
+            assert_eq!(stateless_listing(&nft(&["-a", "list", "ruleset"], "")), None, "{other}");
+            load("flush ruleset; add table inet t; add chain inet t c\n");
+        }
+    });
+}

@@ -42,9 +42,12 @@ pub fn read(options: &Options, given: &Given) -> Result<Live, Stopped> {
         let running = within(namespace.as_deref(), Running::read)
             .map_err(|error| unreadable(error.to_string()))?
             .map_err(|error| unreadable(error.to_string()))?;
-        let snapshot =
-            capture(&CaptureOptions { host: Some(host.clone()), namespace: options.netns.clone() })
-                .map_err(|error| unreadable(error.to_string()))?;
+        let snapshot = capture(&CaptureOptions {
+            host: Some(host.clone()),
+            namespace: options.netns.clone(),
+            without_rules: true,
+        })
+        .map_err(|error| unreadable(error.to_string()))?;
         if snapshot.manifest.generation == Some(running.state.generation) {
             return Ok(Live { host, running, snapshot: Some(snapshot) });
         }

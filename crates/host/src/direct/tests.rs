@@ -1,37 +1,13 @@
 use super::*;
+use crate::kernel::tests::{in_namespace, load, nft};
 use crate::kernel::{carry_out, edited, is_overtaken, next, rules};
 use crate::{generation, guard::raw};
-use nix::sched::{CloneFlags, unshare};
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 const RULES: &str = "table inet t {\n chain c {\n  type filter hook input priority 0\n  tcp dport 1 accept\n  tcp dport 2 counter packets 7 bytes 9 accept\n  tcp dport 3 accept\n }\n chain other { }\n}\n";
 
-/// Does something on a thread with a network namespace of its own.
-fn in_namespace(work: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                assert!(std::env::var_os("CI").is_none(), "network namespaces are needed in CI: {error}");
-                eprintln!("skipped, as there are no network namespaces here: {error}");
-                return;
-            }
-            work();
-        });
-        worker.join().unwrap();
-    });
-}
-
-fn nft(script: &str) {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{script}");
-}
-
 /// The rules of `inet t`, without handles.
 fn listing() -> String {
-    let output = Command::new("nft").args(["list", "table", "inet", "t"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    nft(&["list", "table", "inet", "t"], "")
 }
 
 fn compiled(text: &str) -> Option<Vec<RuleEdit>> {
@@ -73,7 +49,7 @@ fn what_hangs_on_others_is_left_to_nft() {
 #[test]
 fn edits_do_what_nft_does_and_are_taken_back() {
     in_namespace(|| {
-        nft(RULES);
+        load(RULES);
         let (before, listed) = (rules(&chain()).unwrap(), listing());
         let [first, second, third] = [0, 1, 2].map(|index: usize| before[index].handle);
         let script = format!(
@@ -86,9 +62,9 @@ fn edits_do_what_nft_does_and_are_taken_back() {
              add rule inet t other tcp dport 9 reject\n"
         );
         let edits = compiled(&script).unwrap();
-        nft(&script);
+        load(&script);
         let wanted = listing();
-        nft(&format!("flush ruleset\n{RULES}"));
+        load(&format!("flush ruleset\n{RULES}"));
         // Handles begin anew with a new table.
         let start = rules(&chain()).unwrap();
         assert_eq!(start, before);
@@ -108,10 +84,10 @@ fn edits_do_what_nft_does_and_are_taken_back() {
 #[test]
 fn whoever_comes_in_between_is_not_run_over() {
     in_namespace(|| {
-        nft(RULES);
+        load(RULES);
         let generation = generation().unwrap();
         let edits = compiled("add rule inet t c tcp dport 4 drop\n").unwrap();
-        nft("add rule inet t other accept\n");
+        load("add rule inet t other accept\n");
         let listed = listing();
         let error = carry_out(&edits, generation).unwrap_err();
         assert!(is_overtaken(&error), "{error}");

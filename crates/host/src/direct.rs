@@ -6,12 +6,13 @@
 //! sends what came of it, with the generation that the rules from before were known at. The kernel refuses it where anybody
 //! else changed anything meanwhile (compare-and-swap), and tells the rules back that it made.
 
-use super::folder::MAX_DIRECT;
 use crate::kernel::{ChainName, Content, Place, RuleEdit};
 use crate::sandbox::Sandbox;
 use firewarden_change::plan::{Loader, Script};
 use std::collections::BTreeSet;
 
+/// The most edits of rules that are made by themselves. Each makes the kernel walk along its chain.
+const MAX_DIRECT: usize = 64;
 /// What makes a line more than one rule, or a rule something that hangs on others: sets, chains without a name, variables.
 const NOT_ALONE: &[char] = &[';', '{', '}', '@', '$', '\\', '#'];
 
