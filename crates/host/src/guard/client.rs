@@ -367,6 +367,8 @@ fn systemd_run(trial: &Path, launcher: &Launcher) -> Command {
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect", "--description=Firewarden: guard of a change on trial"]);
     command.args(["--property=KillMode=process", "--property=Restart=on-failure", "--property=RestartSec=1"]);
+    // A guard hears no signal, and a system that goes down shall not wait for it: the boot loads what was confirmed.
+    command.arg("--property=TimeoutStopSec=5");
     command.arg(format!("--property=StandardError=append:{}", trial.join("guard.log").display()));
     command.arg(&launcher.program).args(&launcher.arguments).arg(trial);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

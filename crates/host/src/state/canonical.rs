@@ -259,7 +259,7 @@ pub fn stateless_listing(listing: &str) -> Option<String> {
     let mut text = String::with_capacity(listing.len());
     for line in listing.split_inclusive('\n') {
         // A rule's counter has its numbers behind it; everything else of this kind isn't for here.
-        let counter = line.trim_start().strip_prefix("counter");
+        let counter = line.trim_start().strip_prefix("counter").filter(|rest| rest.starts_with(' '));
         let is_object = counter.is_some_and(|rest| after_counter(rest).is_none());
         if is_object || OTHERS.iter().any(|other| line.contains(other)) {
             return None;
