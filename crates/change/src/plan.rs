@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The version of the format that is written.
 pub const FORMAT_VERSION: u32 = 1;
@@ -121,6 +122,43 @@ pub struct Evidence {
     pub own_session: Option<String>,
     /// Things that the operator is told: not atomic, foreign tables kept, ...
     pub notes: Vec<String>,
+}
+
+/// What speaks against carrying a plan out. In words: half a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding<'e> {
+    /// An intent fails for certain, and didn't.
+    Breaks(&'e IntentVerdicts),
+    /// An intent held, and isn't known to hold any more.
+    Depends(&'e IntentVerdicts),
+    /// The operator's own session is cut, or couldn't be opened again.
+    CutsSession(&'e str),
+}
+
+impl fmt::Display for Finding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Breaks(intent) | Finding::Depends(intent) => {
+                write!(f, "`{}`: {} before, {} after", intent.intent, intent.before, intent.after)
+            }
+            Finding::CutsSession(connection) => {
+                write!(f, "the new rules would cut this session: {connection}")
+            }
+        }
+    }
+}
+
+impl Evidence {
+    /// What speaks against the plan: first the session, then intents in their order.
+    pub fn findings(&self) -> Vec<Finding<'_>> {
+        let session = self.own_session.as_deref().map(Finding::CutsSession);
+        let worse = self.intents.iter().filter(|intent| intent.is_worse());
+        let intents = worse.map(|intent| match intent.after.as_str() {
+            "depends" | "undetermined" | "vacuous" => Finding::Depends(intent),
+            _ => Finding::Breaks(intent),
+        });
+        session.into_iter().chain(intents).collect()
+    }
 }
 
 /// An intent before and after a change.
@@ -321,6 +359,28 @@ mod tests {
         for end in 0..text.trim_end().len() {
             assert!(Plan::read(&text[..end]).is_err());
         }
+    }
+
+    #[test]
+    fn findings_are_what_gets_worse() {
+        let intent = |before: &str, after: &str| IntentVerdicts {
+            intent: "allow a -> b".to_owned(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        };
+        let mut evidence = Evidence {
+            intents: vec![intent("fail", "pass"), intent("pass", "depends"), intent("depends", "fail")],
+            ..Evidence::default()
+        };
+        let told = |evidence: &Evidence| -> Vec<String> {
+            evidence.findings().iter().map(ToString::to_string).collect()
+        };
+        let worse =
+            ["`allow a -> b`: pass before, depends after", "`allow a -> b`: depends before, fail after"];
+        assert_eq!(told(&evidence), worse);
+        assert!(matches!(evidence.findings()[..], [Finding::Depends(_), Finding::Breaks(_)]));
+        evidence.own_session = Some("1.2.3.4:5".to_owned());
+        assert_eq!(told(&evidence)[0], "the new rules would cut this session: 1.2.3.4:5");
     }
 
     #[test]

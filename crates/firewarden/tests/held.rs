@@ -6,7 +6,7 @@
 mod common;
 
 use common::Folder;
-use common::namespace::Namespace;
+use common::namespace::Pair;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::UdpSocket;
@@ -24,41 +24,24 @@ table inet filter {
 }
 ";
 
-/// client 10.1.0.2 — 10.1.0.1 host
+/// Two hosts on a wire, of which one changes its rules.
 struct World {
-    client: Namespace,
-    host: Namespace,
+    pair: Pair,
     folder: Folder,
 }
 
 impl World {
     /// `None` after saying why there is none here.
     fn new() -> Option<World> {
-        let (client, host) = match Namespace::new().and_then(|client| Ok((client, Namespace::new()?))) {
-            Ok(both) => both,
-            Err(why) => {
-                let in_ci = std::env::var("CI").as_deref() == Ok("true");
-                assert!(!in_ci, "network namespaces are needed in CI: {why}");
-                eprintln!("skipped, as there are no network namespaces here: {why}");
-                return None;
-            }
-        };
-        host.shell(&format!(
-            "ip link set lo up
-             ip link add lan type veth peer name eth0 netns {}
-             ip address add 10.1.0.1/24 dev lan
-             ip link set lan up",
-            client.id()
-        ));
-        client.shell("ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up");
+        let pair = Pair::new()?;
         let files = [("old.nft", OLD), ("new.nft", &new_rules())];
-        let world = World { client, host, folder: Folder::with(&files) };
-        world.host.shell(&format!("nft -f {}", world.folder.path().join("old.nft").display()));
+        let world = World { pair, folder: Folder::with(&files) };
+        world.pair.host.shell(&format!("nft -f {}", world.folder.path().join("old.nft").display()));
         Some(world)
     }
 
     fn firewarden(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command(env!("CARGO_BIN_EXE_firewarden"));
+        let mut command = self.pair.host.command(env!("CARGO_BIN_EXE_firewarden"));
         command.args(arguments).env("FIREWARDEN_STATE", self.folder.path().join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -91,16 +74,7 @@ impl World {
     }
 
     fn list(&self) -> String {
-        self.host.shell("nft -a list ruleset")
-    }
-
-    /// True where a new flow to the port comes in.
-    fn passes(&self, port: u16) -> bool {
-        let receiver = self.host.within(|| UdpSocket::bind(("10.1.0.1", port)).unwrap());
-        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let sender = self.client.within(|| UdpSocket::bind("10.1.0.2:0").unwrap());
-        sender.send_to(b"x", ("10.1.0.1", port)).unwrap();
-        receiver.recv(&mut [0; 4]).is_ok()
+        self.pair.host.shell("nft -a list ruleset")
     }
 
     /// Kills every guard of this world's trial, until there is none.
@@ -143,7 +117,7 @@ fn guards(trial: &Path) -> Vec<Pid> {
 #[test]
 fn the_kernel_goes_back_with_every_process_dead() {
     let Some(world) = World::new() else { return };
-    assert!(world.passes(7) && world.passes(8) && !world.passes(9));
+    assert!(world.pair.passes(7) && world.pair.passes(8) && !world.pair.passes(9));
     let old = world.list();
     let begun = Instant::now();
     let mut client = world.apply("2");
@@ -156,10 +130,13 @@ fn the_kernel_goes_back_with_every_process_dead() {
     client.kill().unwrap();
     client.wait().unwrap();
     assert!(world.kill_guards() >= 2, "a guard and its standby");
-    assert!(!world.passes(7) && world.passes(8) && world.passes(9), "the new rules count");
+    assert!(!world.pair.passes(7) && world.pair.passes(8) && world.pair.passes(9), "the new rules count");
     // Two seconds of the guards that are dead, and three more of the kernel, from when the rules were loaded.
     std::thread::sleep(Duration::from_millis(5500));
-    assert!(world.passes(7) && world.passes(8) && !world.passes(9), "the old rules count again");
+    assert!(
+        world.pair.passes(7) && world.pair.passes(8) && !world.pair.passes(9),
+        "the old rules count again"
+    );
     assert!(guards(&world.folder.path().join("state/trial")).is_empty());
     // Whoever comes by next starts a guard, which cleans up and says what happened.
     world.run(&["status"]);
@@ -187,19 +164,22 @@ fn what_is_confirmed_settles() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let listed = world.list();
     assert!(!listed.contains("fw_trial") && !listed.contains(".fw-new"), "{listed}");
-    assert!(!world.passes(7) && world.passes(8) && world.passes(9));
+    assert!(!world.pair.passes(7) && world.pair.passes(8) && world.pair.passes(9));
 }
 
 #[test]
 fn tables_of_others_may_change_meanwhile() {
     let Some(world) = World::new() else { return };
     let client = world.apply("2");
-    world.host.shell("nft add table ip docker; nft 'add chain ip docker c'; nft add rule ip docker c drop");
+    world
+        .pair
+        .host
+        .shell("nft add table ip docker; nft 'add chain ip docker c'; nft add rule ip docker c drop");
     let output = client.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("the old rules are back") && told.contains("others changed tables"), "{told}");
     let listed = world.list();
     assert!(listed.contains("table ip docker") && !listed.contains("fw_trial"), "{listed}");
-    assert!(world.passes(7) && world.passes(8) && !world.passes(9));
+    assert!(world.pair.passes(7) && world.pair.passes(8) && !world.pair.passes(9));
 }

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::namespace::Namespace;
+use common::namespace::Pair;
 use firewarden_change::delta::{Listing, Manner, delta};
 use firewarden_change::plan::Inverse;
 use firewarden_change::switch::{Staged, stage};
@@ -49,58 +49,29 @@ table inet filter {
 }
 ";
 
-/// client 10.1.0.2 — 10.1.0.1 host
-struct World {
-    client: Namespace,
-    host: Namespace,
-}
+/// Two hosts on a wire, of which one changes its rules.
+struct World(Pair);
 
 impl World {
     /// `None` after saying why there is none here.
     fn new() -> Option<World> {
-        let (client, host) = match Namespace::new().and_then(|client| Ok((client, Namespace::new()?))) {
-            Ok(both) => both,
-            Err(why) => {
-                let in_ci = std::env::var("CI").as_deref() == Ok("true");
-                assert!(!in_ci, "network namespaces are needed in CI: {why}");
-                eprintln!("skipped, as there are no network namespaces here: {why}");
-                return None;
-            }
-        };
-        host.shell(&format!(
-            "ip link set lo up
-             ip link add lan type veth peer name eth0 netns {}
-             ip address add 10.1.0.1/24 dev lan
-             ip link set lan up",
-            client.id()
-        ));
-        client.shell("ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up");
-        Some(World { client, host })
+        Pair::new().map(World)
     }
 
     fn load(&self, script: &str) {
-        let mut nft = self.host.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut nft = self.0.host.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         nft.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(nft.wait().unwrap().success(), "{script}");
     }
 
     fn list(&self) -> String {
-        self.host.shell("nft -s -a list ruleset")
+        self.0.host.shell("nft -s -a list ruleset")
     }
 
     /// What the kernel lists once it runs these rules and nothing else.
     fn listing_of(&self, rules: &str) -> String {
         self.load(&format!("flush ruleset\n{rules}"));
         self.list()
-    }
-
-    /// True where a new flow to the port comes in.
-    fn passes(&self, port: u16) -> bool {
-        let receiver = self.host.within(|| UdpSocket::bind(("10.1.0.1", port)).unwrap());
-        receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let sender = self.client.within(|| UdpSocket::bind("10.1.0.2:0").unwrap());
-        sender.send_to(b"x", ("10.1.0.1", port)).unwrap();
-        receiver.recv(&mut [0; 4]).is_ok()
     }
 
     /// The script for steps that speak of handles.
@@ -139,7 +110,7 @@ fn a_trial_ends_by_itself_or_settles() {
         for (port, expected) in
             [(6, !old_passes), (8, old_passes), (10, !old_passes), (ALLOWED, true), (FORBIDDEN, false)]
         {
-            assert_eq!(world.passes(port), expected, "{what}: udp/{port}");
+            assert_eq!(world.0.passes(port), expected, "{what}: udp/{port}");
         }
     };
     of_both(true, "before");
@@ -184,7 +155,7 @@ fn swapping_under_a_flood_lets_nothing_through_that_both_forbid() {
     let ports = [ALLOWED, FORBIDDEN];
     std::thread::scope(|scope| {
         for (port, arrived) in ports.iter().zip(&arrived) {
-            let receiver = world.host.within(|| UdpSocket::bind(("10.1.0.1", *port)).unwrap());
+            let receiver = world.0.host.within(|| UdpSocket::bind(("10.1.0.1", *port)).unwrap());
             receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             let stop = &stop;
             scope.spawn(move || {
@@ -194,7 +165,7 @@ fn swapping_under_a_flood_lets_nothing_through_that_both_forbid() {
             });
         }
         let stop = &stop;
-        let senders = world.client.within(|| ports.map(|_| UdpSocket::bind("10.1.0.2:0").unwrap()));
+        let senders = world.0.client.within(|| ports.map(|_| UdpSocket::bind("10.1.0.2:0").unwrap()));
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 for (sender, port) in senders.iter().zip(ports) {

@@ -65,16 +65,18 @@ pub fn attempts(stack: &StackFile, host: &str) -> Vec<Attempt> {
     found
 }
 
-/// The `probe` of an intent that the host has a part in.
+/// The `probe` of an intent that the host has a part in: a URL, or `tcp://ADDRESS:PORT`.
 fn url(declared: &crate::stack::DeclaredIntent, resolved: &Resolved, own: usize) -> Option<Attempt> {
     let has_part = |end: &Endpoint| end.hosts.iter().any(|(index, _)| *index == own);
     let is_near =
         has_part(&resolved.source) || has_part(&resolved.destination) || resolved.via.contains(&own);
     let text = declared.probe.as_ref().filter(|_| is_near)?;
-    let is_url = text.value.starts_with("http://") || text.value.starts_with("https://");
-    is_url.then(|| Attempt {
+    let text = text.value.trim();
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    let address = || text.strip_prefix("tcp://").unwrap_or(text).parse().ok().map(Target::Tcp);
+    Some(Attempt {
         intent: declared.intent.full_text(),
-        target: Target::Url(text.value.clone()),
+        target: if is_url { Target::Url(text.to_owned()) } else { address()? },
         expected: resolved.expectation != Expectation::Deny,
     })
 }
@@ -130,7 +132,7 @@ hosts:
   db: { address: 10.0.3.30 }
 intents:
   - { allow: internet -> lb tcp/443, probe: https://www.example.org/healthz }
-  - allow: lb -> app tcp/8080
+  - { allow: lb -> app tcp/8080, probe: tcp://10.0.2.20:8081 }
   - only: app -> db tcp/5432
   - deny: lb -> db tcp/22
   - { allow: lb -> db tcp/9, proposed: true }
@@ -155,11 +157,12 @@ intents:
                 "https://www.example.org/healthz true",
                 "10.0.2.20:8080 true",
                 "10.0.2.21:8080 true",
+                "10.0.2.20:8081 true",
                 "10.0.3.30:5432 false",
                 "10.0.3.30:22 false",
             ]
         );
-        assert_eq!(told("app"), ["10.0.3.30:5432 true"]);
+        assert_eq!(told("app"), ["10.0.2.20:8081 true", "10.0.3.30:5432 true"]);
         assert_eq!(told("db"), Vec::<String>::new());
         assert_eq!(told("nobody"), Vec::<String>::new());
     }

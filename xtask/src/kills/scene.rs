@@ -78,7 +78,7 @@ impl Scene {
         fs::create_dir(&folder).map_err(|error| error.to_string())?;
         fs::write(folder.join("nftables.conf"), OLD).map_err(|error| error.to_string())?;
         nft(&folder, &format!("flush ruleset\n{OLD}"))?;
-        let home = Home::open(Some(&folder.join("state"))).map_err(|error| error.to_string())?;
+        let home = Home::open(&folder.join("state")).map_err(|error| error.to_string())?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let client = Command::new(&program)
             .args([CLIENT.as_ref(), folder.as_os_str(), case.seed.to_string().as_ref()])
@@ -317,7 +317,7 @@ pub fn client(folder: &Path, case: &Case) -> ExitCode {
 
 fn act(folder: &Path, case: &Case) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
-    let home = Home::open(Some(&folder.join("state"))).map_err(|error| words(&error))?;
+    let home = Home::open(&folder.join("state")).map_err(|error| words(&error))?;
     let before = State::read().map_err(|error| words(&error))?;
     let plan = plan(folder, case, &before)?;
     let command = ["a".to_owned(), "command".to_owned()];
@@ -391,7 +391,7 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
 
 /// What the system does when it starts.
 pub fn recover(folder: &Path) -> ExitCode {
-    let recovered = Home::open(Some(&folder.join("state")))
+    let recovered = Home::open(&folder.join("state"))
         .map_err(|error| error.to_string())
         .and_then(|home| guard::recover(&home).map_err(|error| error.to_string()));
     match recovered {

@@ -181,7 +181,8 @@ fn without_saved(state: &State) -> String {
     kept.map(|(_, text)| text).collect()
 }
 
-fn probe(attempt: firewarden_verify::probes::Attempt) -> Probe {
+/// A connection to try, as a plan writes it down.
+pub fn probe(attempt: firewarden_verify::probes::Attempt) -> Probe {
     let target = match attempt.target {
         Target::Tcp(address) => ProbeTarget::Tcp(address.to_string()),
         Target::Url(url) => ProbeTarget::Url(url),

@@ -1,12 +1,12 @@
 //! What a change of the running rules will do, tried out before anything is touched.
 
 mod candidate;
-mod probes;
 mod running;
 mod show;
 
 use super::Stopped;
-use super::diff::{self, Answer, Comparison};
+use super::diff::{self, Comparison, IntentChange};
+use super::meaning::probe;
 use crate::cli::Diff;
 use crate::cli::plan::Plan as Options;
 use crate::internal_error;
@@ -17,12 +17,16 @@ use candidate::Given;
 #[cfg(feature = "lab")]
 pub use candidate::is_ipv6;
 use firewarden_change::delta::{Edit, Listing, Manner, TableName, delta, handles, whole_text};
-use firewarden_change::plan::{Evidence, FORMAT_VERSION, IntentVerdicts, Parent, Persist, Plan, Switch, hex};
+use firewarden_change::plan::{
+    Evidence, FORMAT_VERSION, Finding, IntentVerdicts, Parent, Persist, Plan, Probe, Switch, hex,
+};
 use firewarden_diagnostic::{Diagnostic, Verdict};
 use firewarden_host::rehearsal::{
     Loaded, RehearsalError, Rehearsed, hold_by_kernel, load as load_sandbox, rehearse,
 };
 use firewarden_host::utc_now;
+use firewarden_verify::probes::{Attempt, attempts};
+use firewarden_verify::stack::StackFile;
 use running::Live;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -99,7 +103,7 @@ pub fn make(options: &Options, color: Color) -> Result<Option<Made>, Stopped> {
         }
     };
     let plan = Plan { switch, ..written(options, &live, &given, &loaded, &rehearsed, &comparison)? };
-    let (broken, depends) = findings(&comparison.answer);
+    let (broken, depends) = findings(&plan.evidence);
     Ok(Some(Made { plan, edits: rehearsed.delta.edits, comparison, broken, depends }))
 }
 
@@ -203,22 +207,11 @@ fn refused(error: &RehearsalError) -> Diagnostic {
 }
 
 /// What newly breaks, and what newly depends.
-fn findings(meaning: &Answer) -> (Vec<String>, Vec<String>) {
-    let (mut broken, mut depends) = (Vec::new(), Vec::new());
-    for cut in meaning.hosts.iter().flat_map(|host| &host.cuts).filter(|cut| cut.own_session) {
-        let how = if cut.now { "is cut" } else { "couldn't be opened again" };
-        broken.push(format!("your own session ({}) {how}: {}", cut.flow, cut.rule.text));
-    }
-    for intent in meaning.changed_intents() {
-        let text =
-            format!("`{}`: {} before, {} after", intent.intent, intent.before.word(), intent.after.word());
-        match intent.after {
-            Verdict::Fail | Verdict::Error => broken.push(text),
-            Verdict::Depends | Verdict::Undetermined | Verdict::Vacuous => depends.push(text),
-            Verdict::Pass => {}
-        }
-    }
-    (broken, depends)
+fn findings(evidence: &Evidence) -> (Vec<String>, Vec<String>) {
+    let (depends, broken): (Vec<_>, Vec<_>) =
+        evidence.findings().into_iter().partition(|finding| matches!(finding, Finding::Depends(_)));
+    let words = |findings: Vec<Finding<'_>>| findings.iter().map(ToString::to_string).collect();
+    (words(broken), words(depends))
 }
 
 /// The plan.
@@ -277,7 +270,7 @@ fn written(
         inverse: rehearsed.inverse.clone(),
         rollback: rehearsed.back.clone(),
         probes: match comparison.stacks() {
-            [_, Some(stack)] => probes::of(stack, &live.host, &meaning.intents),
+            [_, Some(stack)] => probes(stack, &live.host, &meaning.intents),
             _ => Vec::new(),
         },
         window_seconds: options.window,
@@ -285,6 +278,15 @@ fn written(
         switch: Switch::Guard("nothing was tried".to_owned()),
         evidence,
     })
+}
+
+/// Connections that show whether intents hold, but for those that nothing could be said of. Those of an intent that the
+/// change breaks are made too: whoever goes on with it all the same sees what it does.
+fn probes(stack: &StackFile, host: &str, asked: &[IntentChange]) -> Vec<Probe> {
+    let is_empty = |attempt: &Attempt| {
+        asked.iter().any(|asked| asked.intent == attempt.intent && asked.after == Verdict::Vacuous)
+    };
+    attempts(stack, host).into_iter().filter(|attempt| !is_empty(attempt)).map(probe).collect()
 }
 
 /// What the operator is told.

@@ -1,9 +1,10 @@
 //! Network namespaces that end with the test.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// A network namespace that ends with the value, and with the test's process however that ends: whoever holds it waits
 /// for the end of a pipe. It has a `/run` of its own, so that servers in it leave nothing behind.
@@ -91,5 +92,44 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
+    }
+}
+
+/// Two hosts on a wire: client 10.1.0.2 — 10.1.0.1 host.
+pub struct Pair {
+    pub client: Namespace,
+    pub host: Namespace,
+}
+
+impl Pair {
+    /// `None` after saying why there is none here.
+    pub fn new() -> Option<Pair> {
+        let (client, host) = match Namespace::new().and_then(|client| Ok((client, Namespace::new()?))) {
+            Ok(both) => both,
+            Err(why) => {
+                let in_ci = std::env::var("CI").as_deref() == Ok("true");
+                assert!(!in_ci, "network namespaces are needed in CI: {why}");
+                eprintln!("skipped, as there are no network namespaces here: {why}");
+                return None;
+            }
+        };
+        host.shell(&format!(
+            "ip link set lo up
+             ip link add lan type veth peer name eth0 netns {}
+             ip address add 10.1.0.1/24 dev lan
+             ip link set lan up",
+            client.id()
+        ));
+        client.shell("ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up");
+        Some(Pair { client, host })
+    }
+
+    /// True where a new flow of UDP from the client to the port comes in.
+    pub fn passes(&self, port: u16) -> bool {
+        let receiver = self.host.within(|| UdpSocket::bind(("10.1.0.1", port)).unwrap());
+        receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let sender = self.client.within(|| UdpSocket::bind("10.1.0.2:0").unwrap());
+        sender.send_to(b"x", ("10.1.0.1", port)).unwrap();
+        receiver.recv(&mut [0; 4]).is_ok()
     }
 }

@@ -10,9 +10,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Says which state folder is used instead of the usual one.
-const OVERRIDE: &str = "FIREWARDEN_STATE";
-
 /// The folder that Firewarden keeps its state of this host in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
@@ -20,9 +17,6 @@ pub struct Home(PathBuf);
 /// Why a state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// No folder was named, and there is no usual one.
-    #[error("there is no folder for state: neither XDG_STATE_HOME nor HOME is set")]
-    Nowhere,
     /// It can't be made.
     #[error("the state folder `{path}` cannot be made: {error}")]
     Make {
@@ -37,20 +31,13 @@ pub enum HomeError {
 }
 
 impl Home {
-    /// The folder that was named, the one that `FIREWARDEN_STATE` names, or the usual one: `/var/lib/firewarden` for root,
-    /// `$XDG_STATE_HOME/firewarden` for others. It is made where it isn't there.
+    /// A folder, made where it isn't there, for its owner only.
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn open(named: Option<&Path>) -> Result<Home, HomeError> {
-        let from_environment = std::env::var_os(OVERRIDE).filter(|value| !value.is_empty());
-        let path = match (named, from_environment) {
-            (Some(path), _) => path.to_path_buf(),
-            (None, Some(path)) => PathBuf::from(path),
-            (None, None) => usual().ok_or(HomeError::Nowhere)?,
-        };
-        let failed = |error| HomeError::Make { path: path.clone(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
+    pub fn open(path: &Path) -> Result<Home, HomeError> {
+        let failed = |error| HomeError::Make { path: path.to_path_buf(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let entry = path.metadata().map_err(failed)?;
         let is_own = entry.uid() == nix::unistd::Uid::effective().as_raw();
@@ -82,15 +69,6 @@ impl Home {
         file.lock()?;
         Ok(file)
     }
-}
-
-fn usual() -> Option<PathBuf> {
-    if nix::unistd::Uid::effective().is_root() {
-        return Some(PathBuf::from("/var/lib/firewarden"));
-    }
-    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-    Some(state.join("firewarden"))
 }
 
 /// What a trial is about.

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_process_works_until_it_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::open(Some(folder.path())).unwrap();
+        let home = Home::open(folder.path()).unwrap();
         assert!(!is_at_work(&home));
         fs::create_dir(home.trial()).unwrap();
         fs::write(home.trial().join(FILE), files::reserved(ROOM)).unwrap();

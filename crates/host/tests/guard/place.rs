@@ -45,7 +45,7 @@ pub fn in_place_with(
         std::fs::create_dir(&state).unwrap();
         prepare(&state);
         let place = Place {
-            home: Home::open(Some(&state)).unwrap(),
+            home: Home::open(&state).unwrap(),
             launcher: Launcher {
                 program: env!("CARGO_BIN_EXE_firewarden-guard-helper").into(),
                 arguments: Vec::new(),

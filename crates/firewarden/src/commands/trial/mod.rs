@@ -25,7 +25,7 @@ use super::state_folder::state_folder;
 use crate::cli::state::StateFolder;
 use crate::cli::trial::{GuardProcess, Place};
 use events::Teller;
-use firewarden_change::plan::Evidence;
+use firewarden_change::plan::{Evidence, Finding};
 use firewarden_change::trial::{Asker, Outcome, Phase, Record};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::actor::Actor;
@@ -53,7 +53,7 @@ pub fn guard_process(options: &GuardProcess) -> ExitCode {
 /// The state folder, made where it isn't there.
 fn home(option: &StateFolder) -> Result<Home, Diagnostic> {
     let folder = state_folder(option)?;
-    Home::open(Some(&folder)).map_err(|error| match error {
+    Home::open(&folder).map_err(|error| match error {
         HomeError::Open(_) => Diagnostic::error("state-folder", error.to_string())
             .help("take the rights of others away: rules are loaded from there"),
         _ => Diagnostic::error("state-folder", error.to_string())
@@ -177,20 +177,13 @@ fn conclude(home: &Home, teller: &Teller, outcome: Option<&Outcome>) -> ExitCode
 
 /// What speaks against carrying it out: intents that it breaks, or that hang on something else than before.
 fn findings(evidence: &Evidence) -> Vec<Diagnostic> {
-    let intents = evidence.intents.iter().filter(|intent| intent.is_worse()).map(|intent| {
-        let message = match intent.after.as_str() {
-            "depends" => format!("`{}` would hang on what isn't modelled", intent.intent),
-            other => format!("`{}` would be {other}, and is {} now", intent.intent, intent.before),
+    let problem = |finding: Finding<'_>| {
+        let code = match finding {
+            Finding::Breaks(_) | Finding::Depends(_) => "plan-breaks-intent",
+            Finding::CutsSession(_) => "plan-cuts-session",
         };
-        Diagnostic::error("plan-breaks-intent", message)
-    });
-    let own = evidence.own_session.iter().map(|connection| {
-        Diagnostic::error("plan-cuts-session", format!("the new rules would cut this session: {connection}"))
-    });
-    intents
-        .chain(own)
-        .map(|problem| {
-            problem.help("change the rules, or say why it has to be with `--accept-findings REASON`")
-        })
-        .collect()
+        Diagnostic::error(code, finding.to_string())
+            .help("change the rules, or say why it has to be with `--accept-findings REASON`")
+    };
+    evidence.findings().into_iter().map(problem).collect()
 }
