@@ -9,7 +9,6 @@ use common::Folder;
 use common::namespace::Pair;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
