@@ -35,5 +35,5 @@ pub use clock::{boot_id, since_boot};
 pub use folder::{Home, HomeError, Job, Terms, trial_name};
 pub use process::serve;
 pub use reading::namespace;
-pub use recover::{Manifest, RecoverError, Recovered, confirmed, recover};
+pub use recover::{Extent, Manifest, RecoverError, Recovered, confirmed, recover};
 pub use work::{is_at_work, set_at_work};

@@ -8,7 +8,7 @@ use crate::iptables;
 use crate::program::{self, ProgramError, run};
 use firewarden_change::plan::hex;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 pub use canonical::{
@@ -134,6 +134,39 @@ impl State {
         parts
     }
 
+    /// What of it belongs to these parts ([`State::parts`]). Sets of ipset stay with rules that name them. O(n · parts).
+    pub fn only(&self, parts: &BTreeSet<String>) -> State {
+        let save = |program: &str, family: Option<&str>, save: &str| -> String {
+            let is_kept = |table: &str| {
+                parts.contains(&format!("{program} {table}"))
+                    || family.is_some_and(|family| parts.contains(&format!("nft {family} {table}")))
+            };
+            save_tables(save).into_iter().filter(|(table, _)| is_kept(table)).map(|(_, text)| text).collect()
+        };
+        let nft = nft_tables(&self.nft).into_iter().filter(|(name, _)| {
+            let of_iptables = name.split_once(' ').is_some_and(|(family, table)| match family {
+                "ip" => parts.contains(&format!("iptables-nft {table}")),
+                "ip6" => parts.contains(&format!("ip6tables-nft {table}")),
+                _ => false,
+            });
+            of_iptables || parts.contains(&format!("nft {name}"))
+        });
+        let mut kept = State {
+            nft: nft.map(|(_, text)| text).collect(),
+            iptables: save("iptables-nft", Some("ip"), &self.iptables),
+            ip6tables: save("ip6tables-nft", Some("ip6"), &self.ip6tables),
+            legacy_iptables: save("iptables-legacy", None, &self.legacy_iptables),
+            legacy_ip6tables: save("ip6tables-legacy", None, &self.legacy_ip6tables),
+            ipset: String::new(),
+            generation: self.generation,
+        };
+        let saves = [&kept.iptables, &kept.ip6tables, &kept.legacy_iptables, &kept.legacy_ip6tables];
+        if parts.contains("ipset") || saves.iter().any(|save| save.contains("--match-set")) {
+            kept.ipset = self.ipset.clone();
+        }
+        kept
+    }
+
     /// The saves that say more than nft does, with the program whose they are.
     fn saves(&self) -> [(&'static str, &str); 4] {
         // Where nft has words for every rule, the save says nothing more.
@@ -149,12 +182,16 @@ impl State {
     /// Whether the kernel still holds this, as far as that can be told without reading it again: nftables counts its
     /// changes, and nothing else holds rules. False doesn't say that it changed. O(n) where it is true.
     pub fn is_current(&self) -> bool {
+        self.is_counted() && is_generation(self.generation)
+    }
+
+    /// Whether each change of this raises the generation. O(n).
+    pub fn is_counted(&self) -> bool {
         // A table that a process owns goes with that process, which isn't counted.
-        if self.nft.lines().any(|line| line.starts_with("table ") && line.contains(" progname ")) {
-            return false;
-        }
+        let is_owned = |line: &str| line.starts_with("table ") && line.contains(" progname ");
+        // Neither are changes of the old iptables and of ipset.
         let others = [&self.legacy_iptables, &self.legacy_ip6tables, &self.ipset];
-        others.iter().all(|text| text.is_empty()) && is_generation(self.generation)
+        others.iter().all(|text| text.is_empty()) && !self.nft.lines().any(is_owned)
     }
 
     /// SHA-256 of [`State::canonical`], in hexadecimal.

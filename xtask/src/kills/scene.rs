@@ -393,7 +393,7 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
 pub fn recover(folder: &Path) -> ExitCode {
     let recovered = Home::open(&folder.join("state"))
         .map_err(|error| error.to_string())
-        .and_then(|home| guard::recover(&home).map_err(|error| error.to_string()));
+        .and_then(|home| guard::recover(&home, guard::Extent::Touched).map_err(|error| error.to_string()));
     match recovered {
         Ok(_) => ExitCode::SUCCESS,
         Err(problem) => {

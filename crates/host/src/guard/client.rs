@@ -257,7 +257,8 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
         }
         Change::Command { words, window, before } => {
             let path = folder.join("before");
-            keep::write_ruleset(&path, before, id, None).map_err(|error| failed(&path, error))?;
+            let source = keep::Source { trial: id, plan: None, touched: None };
+            keep::write_ruleset(&path, before, source).map_err(|error| failed(&path, error))?;
             room += before.nft.len() + before.iptables.len() + before.ip6tables.len();
             let terms = Terms {
                 id: id.to_owned(),

@@ -6,6 +6,7 @@ use crate::state::State;
 use firewarden_change::plan::{Persist, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -25,8 +26,12 @@ pub struct Manifest {
     pub plan: Option<String>,
     /// SHA-256 of the canonical text of the ruleset.
     pub ruleset: String,
+    /// The parts that changes confirmed here have touched ([`State::parts`]); the others are other programs', and only
+    /// stand beside them. `None` where that isn't known: then all of them count.
+    #[serde(default)]
+    pub touched: Option<BTreeSet<String>>,
     /// SHA-256 of each file.
-    pub files: std::collections::BTreeMap<String, String>,
+    pub files: BTreeMap<String, String>,
 }
 
 /// The files of a ruleset: `ruleset.nft` as `nft -f` takes it, the others as the `-save` programs print them.
@@ -41,10 +46,22 @@ fn contents(state: &State) -> [(&'static str, &str); 6] {
     ]
 }
 
+/// Where a ruleset comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The trial.
+    pub trial: &'a str,
+    /// The plan's hash, where one was carried out.
+    pub plan: Option<&'a str>,
+    /// As in [`Manifest`].
+    pub touched: Option<&'a BTreeSet<String>>,
+}
+
 /// Writes a ruleset into a new folder, durably; the manifest comes last.
-pub fn write_ruleset(folder: &Path, state: &State, trial: &str, plan: Option<&str>) -> io::Result<()> {
+pub fn write_ruleset(folder: &Path, state: &State, source: Source<'_>) -> io::Result<()> {
+    let Source { trial, plan, touched } = source;
     files::make_folder(folder)?;
-    let mut digests = std::collections::BTreeMap::new();
+    let mut digests = BTreeMap::new();
     for (name, text) in contents(state).into_iter().filter(|(_, text)| !text.is_empty()) {
         files::write_new(&folder.join(name), text.as_bytes())?;
         digests.insert(name.to_owned(), hex(&Sha256::digest(text.as_bytes())));
@@ -53,6 +70,7 @@ pub fn write_ruleset(folder: &Path, state: &State, trial: &str, plan: Option<&st
         trial: trial.to_owned(),
         plan: plan.map(str::to_owned),
         ruleset: state.digest(),
+        touched: touched.cloned(),
         files: digests,
     };
     files::write_new(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
@@ -88,11 +106,15 @@ pub fn confirmed_folder(home: &Path) -> PathBuf {
     home.join(CONFIRMED)
 }
 
-/// Writes rules beside the confirmed ones.
-pub fn stage(home: &Path, state: &State, trial: &str, plan: Option<&str>) -> io::Result<()> {
+/// Writes rules beside the confirmed ones. What changes confirmed before have touched stays touched.
+pub fn stage(home: &Path, state: &State, source: Source<'_>) -> io::Result<()> {
     let folder = home.join(STAGED);
     files::remove_folder(&folder)?;
-    write_ruleset(&folder, state, trial, plan)?;
+    let before = read_ruleset(&home.join(CONFIRMED)).ok();
+    let earlier = before
+        .map(|(manifest, rules)| manifest.touched.unwrap_or_else(|| rules.parts().into_keys().collect()));
+    let touched = source.touched.map(|own| own.union(&earlier.unwrap_or_default()).cloned().collect());
+    write_ruleset(&folder, state, Source { touched: touched.as_ref(), ..source })?;
     files::sync_folder(home)
 }
 
@@ -182,6 +204,28 @@ mod tests {
         State { nft: format!("table ip {text} {{\n}}\n"), ..State::default() }
     }
 
+    fn source(trial: &str) -> Source<'_> {
+        Source { trial, plan: None, touched: None }
+    }
+
+    #[test]
+    fn what_was_touched_once_stays_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let touched =
+            |names: &[&str]| -> BTreeSet<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let confirm = |trial, names: Option<&[&str]>| {
+            let own = names.map(touched);
+            stage(home, &state("t"), Source { touched: own.as_ref(), ..source(trial) }).unwrap();
+            keep(home, trial, None).unwrap();
+            read_ruleset(&home.join(CONFIRMED)).unwrap().0.touched
+        };
+        assert_eq!(confirm("a", Some(&["nft ip x"])), Some(touched(&["nft ip x"])));
+        assert_eq!(confirm("b", Some(&["nft ip y"])), Some(touched(&["nft ip x", "nft ip y"])));
+        assert_eq!(confirm("c", None), None);
+        assert_eq!(confirm("d", Some(&["nft ip y"])), Some(touched(&["nft ip t", "nft ip y"])));
+    }
+
     fn staged(home: &Path) -> bool {
         home.join(STAGED).exists()
     }
@@ -191,7 +235,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         for (trial, before) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {
-            stage(home, &state(trial), trial, None).unwrap();
+            stage(home, &state(trial), source(trial)).unwrap();
             for _ in 0..2 {
                 keep(home, trial, None).unwrap();
                 let (manifest, read) = read_ruleset(&home.join(CONFIRMED)).unwrap();
@@ -203,13 +247,13 @@ mod tests {
         }
         assert!(keep(home, "never staged", None).is_err());
         // Died between the two renames.
-        stage(home, &state("d"), "d", None).unwrap();
+        stage(home, &state("d"), source("d")).unwrap();
         fs::remove_dir_all(home.join(BEFORE)).unwrap();
         fs::rename(home.join(CONFIRMED), home.join(BEFORE)).unwrap();
         keep(home, "d", None).unwrap();
         assert_eq!(read_ruleset(&home.join(CONFIRMED)).unwrap().0.trial, "d");
         assert_eq!(read_ruleset(&home.join(BEFORE)).unwrap().0.trial, "c");
-        stage(home, &state("e"), "e", None).unwrap();
+        stage(home, &state("e"), source("e")).unwrap();
         discard(home, None).unwrap();
         assert!(!staged(home));
         fs::write(home.join(CONFIRMED).join("ruleset.nft"), "table ip x {\n}\n").unwrap();
@@ -227,7 +271,7 @@ mod tests {
         let file = plan_file(&persist, "t").unwrap();
         stage_file(&file, &persist.text).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        stage(&home, &state("t"), "t", Some("hash")).unwrap();
+        stage(&home, &state("t"), Source { plan: Some("hash"), ..source("t") }).unwrap();
         for _ in 0..2 {
             keep(&home, "t", Some(&file)).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "new");

@@ -305,6 +305,7 @@ impl Guard {
     }
 
     fn stage(&mut self) -> Result<(), String> {
+        let touched = self.reader.touched()?;
         let state = self.reader.state()?;
         let plan = match &self.terms.job {
             Job::Plan { hash, .. } => Some(hash.as_str()),
@@ -312,7 +313,8 @@ impl Guard {
         };
         // The room was kept free for this.
         files::remove_file(&self.folder.join("reserve")).map_err(|error| error.to_string())?;
-        keep::stage(&self.home, state, &self.terms.id, plan).map_err(|error| error.to_string())
+        let source = keep::Source { trial: &self.terms.id, plan, touched: touched.as_ref() };
+        keep::stage(&self.home, state, source).map_err(|error| error.to_string())
     }
 
     /// Waits for a request; the first in the order of [`REQUESTS`] counts.

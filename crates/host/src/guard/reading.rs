@@ -31,7 +31,7 @@ pub struct Reader {
     /// Whether nothing was loaded yet: a plan is for the rules that it was made from, those of others included.
     is_first: bool,
     last: Option<(State, Reading)>,
-    /// A generation of the ruleset, and what the kernel holds at it: each is used once.
+    /// A generation of the ruleset, and what the kernel holds at it: each is used once. Only where every change is counted.
     known: Option<(u32, Reading)>,
     /// Whether a generation is looked at before the rules are, since a transaction of the guard's own leads to the next.
     is_direct: bool,
@@ -78,6 +78,19 @@ impl Reader {
         others.cloned().collect()
     }
 
+    /// The parts that the change touches; of a command, those that differ now. `None` where that can't be told.
+    ///
+    /// # Errors
+    /// As for [`Reader::state`].
+    pub fn touched(&mut self) -> Result<Option<BTreeSet<String>>, String> {
+        if self.result.is_some() {
+            return Ok(self.touched.clone());
+        }
+        let (before, now) = (self.before.parts.clone(), self.state()?.parts());
+        let names = before.keys().chain(now.keys());
+        Ok(Some(names.filter(|name| before.get(*name) != now.get(*name)).cloned().collect()))
+    }
+
     /// The rules themselves, as they are now.
     ///
     /// # Errors
@@ -97,10 +110,7 @@ impl Reader {
 
     /// Notes what a listing says.
     fn listed(&mut self, state: State, reading: Reading) {
-        // The old iptables counts no generations.
-        let is_counted = [&state.legacy_iptables, &state.legacy_ip6tables, &state.ipset];
-        self.known =
-            is_counted.iter().all(|text| text.is_empty()).then(|| (state.generation, reading.clone()));
+        self.known = state.is_counted().then(|| (state.generation, reading.clone()));
         self.last = Some((state, reading));
     }
 
@@ -161,7 +171,6 @@ impl Reader {
         }
         if let Some((generation, reading)) = &self.known
             && is_generation(*generation)
-            && has_owned_tables().is_ok_and(|has| !has)
         {
             return Ok(reading.clone());
         }
@@ -176,6 +185,7 @@ impl Reader {
             self.known = Some((generation, old.clone()));
             return Ok(old);
         }
+        let is_counted = has_owned_tables().is_ok_and(|has| !has);
         let fingerprint = Fingerprint::read().ok().filter(|now| is_generation(now.generation));
         let (parent, is_first) = (self.parent.take(), std::mem::take(&mut self.is_first));
         if let Some(now) = &fingerprint {
@@ -184,7 +194,7 @@ impl Reader {
             if is_parents || self.fingerprints[0].as_ref() == Some(&now.tables) {
                 self.fingerprints[0] = Some(now.tables.clone());
                 let old = Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false };
-                self.known = Some((now.generation, old.clone()));
+                self.known = is_counted.then(|| (now.generation, old.clone()));
                 return Ok(old);
             }
             if let (Some((_, reading)), true) =

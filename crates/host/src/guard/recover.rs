@@ -62,12 +62,21 @@ pub fn confirmed(home: &Home) -> io::Result<Option<(Manifest, State)>> {
     }
 }
 
+/// Which of the confirmed rules are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The tables that confirmed changes have touched: at boot, those of Docker and others are theirs to make.
+    Touched,
+    /// Every table that the kernel held when they were confirmed.
+    Whole,
+}
+
 /// Ends a trial that was pending, and loads the rules that were confirmed last where the kernel doesn't hold them. Tables
 /// that these don't have are left alone. Must be called on the main thread.
 ///
 /// # Errors
 /// [`RecoverError`].
-pub fn recover(home: &Home) -> Result<Recovered, RecoverError> {
+pub fn recover(home: &Home, extent: Extent) -> Result<Recovered, RecoverError> {
     let (trial, trouble) = match end_pending(home) {
         Ok(trial) => (trial, None),
         Err(guarded @ RecoverError::Guarded(_)) => return Err(guarded),
@@ -76,6 +85,10 @@ pub fn recover(home: &Home) -> Result<Recovered, RecoverError> {
     };
     let Some((manifest, wanted)) = confirmed(home).map_err(RecoverError::Confirmed)? else {
         return Ok(Recovered { trial, trouble, confirmed: None, loaded: false, others: Vec::new() });
+    };
+    let wanted = match (extent, &manifest.touched) {
+        (Extent::Touched, Some(touched)) => wanted.only(touched),
+        _ => wanted,
     };
     let now = State::read()?;
     let scripts = scripts(&wanted, &now, Others::Keep);

@@ -3,7 +3,7 @@
 use super::place::{Place, in_place};
 use super::{applied, asker, outcome};
 use firewarden_change::trial::Outcome;
-use firewarden_host::guard::{self, Change, Wish};
+use firewarden_host::guard::{self, Change, Extent, Wish};
 use firewarden_host::state::State;
 use std::process::Command;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn goes_back(program: &'static str) {
         assert!(shell(&format!(
             "{program} -F; {program} -X; {program} -P FORWARD ACCEPT; nft flush ruleset"
         )));
-        assert!(guard::recover(&place.home).unwrap().loaded);
+        assert!(guard::recover(&place.home, Extent::Whole).unwrap().loaded);
         assert_eq!(State::read().unwrap().canonical(), confirmed.canonical());
     });
 }

@@ -6,7 +6,7 @@ mod place;
 
 use firewarden_change::plan::{Inverse, Loader, Persist, Script};
 use firewarden_change::trial::{Asker, Outcome, Phase, Reason};
-use firewarden_host::guard::{self, Change, ClientError, Wish};
+use firewarden_host::guard::{self, Change, ClientError, Extent, Wish};
 use place::{NEW, OLD, Place, in_place};
 use std::time::Duration;
 
@@ -73,16 +73,16 @@ fn what_is_confirmed_stays_and_lasts() {
         assert_eq!(place.rules(), NEW);
         // A reboot: the kernel forgets everything.
         place.nft("flush ruleset");
-        let recovered = guard::recover(&place.home).unwrap();
+        let recovered = guard::recover(&place.home, Extent::Touched).unwrap();
         assert_eq!((recovered.confirmed, recovered.loaded), (Some(plan.result), true));
         assert_eq!(place.rules(), NEW);
-        assert!(!guard::recover(&place.home).unwrap().loaded);
+        assert!(!guard::recover(&place.home, Extent::Touched).unwrap().loaded);
         // A trial that nobody can make sense of keeps no host from its rules.
         let state = place.home.trial().join("terms.json");
         let terms = std::fs::read(&state).unwrap();
         std::fs::write(&state, "{").unwrap();
         place.nft("flush ruleset");
-        let recovered = guard::recover(&place.home).unwrap();
+        let recovered = guard::recover(&place.home, Extent::Touched).unwrap();
         assert!(recovered.loaded && recovered.trouble.is_some_and(|words| words.contains("terms.json")));
         assert_eq!(place.rules(), NEW);
         std::fs::write(&state, terms).unwrap();

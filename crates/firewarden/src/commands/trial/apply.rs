@@ -69,7 +69,7 @@ pub fn run(options: &ApplyPlan, color: Color) -> Result<ExitCode, Stopped> {
     let own = OwnSession::of(&plan, options, &mut before, color)?;
     revert_on_interrupt(&home);
     let accepted = options.accept_findings.as_deref();
-    let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": plan.evidence, "probes": probes.commands() });
+    let details = json!({ "plan": plan.hash(), "accepted_findings": accepted, "evidence": record::evidence(&plan.evidence), "probes": probes.commands() });
     // Without a journal nothing begins: it is full, damaged or somebody else's.
     let text = format!("applying plan {} for {} s", short(&plan.hash()), plan.window_seconds);
     let about = About { trial: &id, change: permission.change.as_deref() };

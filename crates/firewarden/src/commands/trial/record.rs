@@ -3,9 +3,12 @@
 use super::launcher;
 use super::link::Link;
 use crate::commands::journal::{actor, failed};
+use firewarden_change::plan::{Evidence, Finding, hex};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::guard::{self, Home, Job, Status, TakenOver};
 use firewarden_store::{Journal, Kind, NewEntry, Store, Timestamp, of_trial};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// What an entry is about.
 #[derive(Clone, Copy)]
@@ -31,7 +34,7 @@ pub fn add(
     kind: Kind,
     about: About<'_>,
     text: &str,
-    details: serde_json::Value,
+    details: Value,
 ) -> Result<(), Diagnostic> {
     let mut entry = NewEntry::new(Timestamp::now(), kind, actor(command), text);
     entry.trial = Some(about.trial.to_owned());
@@ -94,5 +97,50 @@ pub fn about(status: &Status) -> String {
     match &status.terms.job {
         Job::Plan { hash, .. } => format!("plan {}", hash.get(..12).unwrap_or(hash)),
         Job::Command { words } => format!("`{}`", words.join(" ")),
+    }
+}
+
+/// The most bytes of evidence in one entry, well within what the journal takes.
+const EVIDENCE_BYTES: usize = 512 << 10;
+/// Findings that a summary names, and the characters of each.
+const FINDINGS: usize = 100;
+const FINDING_CHARACTERS: usize = 500;
+
+/// A plan's evidence for the journal: whole, or where that is very long its hash, how much of each there is, and what speaks
+/// against the plan. The whole is in the plan, which the trial's folder keeps.
+pub fn evidence(evidence: &Evidence) -> Value {
+    let whole = json!(evidence);
+    let text = whole.to_string();
+    if text.len() <= EVIDENCE_BYTES {
+        return whole;
+    }
+    let clipped =
+        |finding: &Finding<'_>| finding.to_string().chars().take(FINDING_CHARACTERS).collect::<String>();
+    let against: Vec<String> = evidence.findings().iter().take(FINDINGS).map(clipped).collect();
+    json!({
+        "sha256": hex(&Sha256::digest(text.as_bytes())),
+        "changes": evidence.changes.len(),
+        "intents": evidence.intents.len(),
+        "cut": evidence.cut.len(),
+        "notes": evidence.notes.len(),
+        "against": against,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_evidence_is_summed_up() {
+        let mut long = Evidence { notes: vec!["short".to_owned()], ..Evidence::default() };
+        assert_eq!(evidence(&long), json!(long));
+        long.changes = vec!["x".repeat(1000); 3000];
+        long.own_session = Some("y".repeat(100_000));
+        let told = evidence(&long);
+        assert_eq!(told["changes"], 3000);
+        assert_eq!(told["sha256"], hex(&Sha256::digest(json!(long).to_string().as_bytes())));
+        assert!(told["against"][0].as_str().is_some_and(|text| text.starts_with("the new rules would cut")));
+        assert!(told.to_string().len() < 100_000);
     }
 }

@@ -8,7 +8,7 @@ use crate::commands::Stopped;
 use crate::output::{self, Color};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::actor::Actor;
-use firewarden_host::guard::{self, Home, RecoverError, Recovered, Wish, trial_name};
+use firewarden_host::guard::{self, Extent, Home, RecoverError, Recovered, Wish, trial_name};
 use firewarden_store::Kind;
 use serde_json::json;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub fn recover(options: &Recover, color: Color) -> Result<ExitCode, Stopped> {
     enter(&options.place)?;
     let home = home(&options.place.state)?;
     let teller = Teller::new(EventFormat::Human, color);
-    let recovered = guard::recover(&home).map_err(|error| unrecovered(&error))?;
+    let recovered = guard::recover(&home, Extent::Touched).map_err(|error| unrecovered(&error))?;
     // Before the journal can say it, the kernel holds it: a boot must not hang on a database.
     for problem in record::ingest(&home) {
         teller.trouble(&problem);
@@ -59,7 +59,7 @@ pub fn restore(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
     }
     let id = trial_name(&now(), u64::from(std::process::id()));
     end_trial(&home, &teller, &options.because)?;
-    let recovered = guard::recover(&home).map_err(|error| unrecovered(&error))?;
+    let recovered = guard::recover(&home, Extent::Whole).map_err(|error| unrecovered(&error))?;
     if recovered.confirmed.is_none() {
         return Err(Diagnostic::error("nothing-confirmed", "no rules were ever confirmed on this host")
             .help("rules are confirmed by `firewarden apply` or `firewarden guard`")
