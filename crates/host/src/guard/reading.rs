@@ -174,13 +174,13 @@ impl Reader {
         {
             return Ok(reading.clone());
         }
-        let old = || Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false };
         if self.is_direct
             && let Some(parent) = &self.parent
             && is_generation(parent.generation)
             && has_owned_tables().is_ok_and(|has| !has)
         {
-            let (generation, old) = (parent.generation, old());
+            let generation = parent.generation;
+            let old = Reading { digest: self.before.digest.clone(), rules: Rules::Old, foreign: false };
             (self.parent, self.is_first) = (None, false);
             self.known = Some((generation, old.clone()));
             return Ok(old);
