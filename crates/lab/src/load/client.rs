@@ -109,7 +109,6 @@ pub async fn send(
         tokio::select! {
             biased;
             () = &mut stop, if sending => sending = false,
-            () = &mut end, if sending => sending = false,
             () = sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
                 // Everything due by now at once, so that a busy moment doesn't stretch the schedule.
                 while schedule.peek().is_some_and(|at| at <= began.elapsed() && until.is_none_or(|until| at < until)) {
@@ -127,6 +126,8 @@ pub async fn send(
                     });
                 }
             }
+            // After what is due: whatever was due before the end is sent.
+            () = &mut end, if sending => sending = false,
             Some((at, user, outcome)) = outcomes.recv() => {
                 under_way -= 1;
                 collector.ended(at, user, outcome);

@@ -288,7 +288,8 @@ impl Told<'_> {
         };
         let _ = writeln!(
             out,
-            "<h2>{title}</h2>\n<figure>\n{svg}<figcaption>{which} Each step is {}.</figcaption>\n</figure>",
+            "<h2>{title}</h2>\n<figure>\n{svg}<figcaption>{which} Each step is {}. Requests count where they \
+             were due: some due shortly before the end were answered after it.</figcaption>\n</figure>",
             seconds(run.series.as_ref().map_or(0.0, |series| series.slot_milliseconds as f64))
         );
         tables::moments(run, out);
