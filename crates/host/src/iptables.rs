@@ -1,5 +1,5 @@
 //! Rules that `nft list ruleset` doesn't show as they are: those of the old iptables, which lives beside nftables, and
-//! matches of iptables-nft that nft has no words for.
+//! those of iptables-nft, for which nft has other words or none.
 
 use crate::capture::Collected;
 use crate::program::{ProgramError, find, run};
@@ -38,9 +38,10 @@ pub const LEGACY: [&str; 2] = ["iptables-legacy.rules", "ip6tables-legacy.rules"
 /// Adds what iptables lists and nft doesn't; gives what the old iptables has, without counters.
 pub(crate) fn collect(collected: &mut Collected) -> Vec<String> {
     let listed = collected.files.get(RULESET);
-    // nft marks the tables of iptables-nft, and names the matches it has no words for.
+    // nft marks tables of iptables-nft, and names the matches it has no words for. Where it has words for all of them, it
+    // marks nothing, and only the chains' names tell; those who load such rules again, or compare them, want their own words.
     let of_iptables = |text: &String| {
-        text.contains("iptables-nft") || text.contains("xt match") || text.contains("xt target")
+        text.contains("iptables-nft") || has_opaque_rules(text) || text.lines().any(is_chain_of_iptables)
     };
     let new_rules = listed.is_none_or(of_iptables);
     let mut legacy_rules = Vec::new();
@@ -79,6 +80,13 @@ pub(crate) fn legacy_rules() -> Vec<String> {
 /// Whether a listing of nft has rules that nft has no words for.
 pub(crate) fn has_opaque_rules(listing: &str) -> bool {
     ["xt match", "xt target"].iter().any(|words| listing.contains(words))
+}
+
+/// Whether a line of a listing begins a chain that has the name of one of iptables' own. A table of nft's own may have such
+/// chains; iptables-nft lists nothing of a table that it wouldn't have made so.
+fn is_chain_of_iptables(line: &str) -> bool {
+    let name = line.trim_start().strip_prefix("chain ").and_then(|rest| rest.split(' ').next());
+    matches!(name, Some("INPUT" | "FORWARD" | "OUTPUT" | "PREROUTING" | "POSTROUTING"))
 }
 
 /// What `iptables-save` and `ip6tables-save` of iptables-nft print, given what nft lists; empty where no table there has
@@ -169,6 +177,15 @@ fn without_counters(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chains_of_iptables() {
+        assert!(is_chain_of_iptables("\tchain INPUT { # handle 1"));
+        assert!(is_chain_of_iptables("\tchain POSTROUTING {"));
+        for other in ["\tchain input {", "\tchain INPUT_WEB {", "table ip INPUT {", "\t\tjump INPUT", ""] {
+            assert!(!is_chain_of_iptables(other), "{other}");
+        }
+    }
 
     #[test]
     fn counters_and_times_are_no_change() {
