@@ -211,6 +211,18 @@ fn the_kernel_confirms_findings() {
 }
 
 #[test]
+#[cfg(not(feature = "lab"))]
+fn the_lab_names_its_feature() {
+    for command in ["lab", "drill"] {
+        for rest in [&[][..], &["--help"], &["up", "--name", "mine"]] {
+            let arguments: Vec<&str> = std::iter::once(command).chain(rest.iter().copied()).collect();
+            run(&arguments)
+                .expect(2, &[&format!("`firewarden {command}`"), "feature `lab`", "--features lab"]);
+        }
+    }
+}
+
+#[test]
 #[cfg(not(feature = "apply"))]
 fn a_command_of_a_feature_names_it() {
     for command in
