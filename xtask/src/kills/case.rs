@@ -7,6 +7,8 @@ use firewarden_testkit::random::Random;
 pub enum How {
     /// A plan with a quick way back.
     Quick,
+    /// A plan for a single rule, which the guard tells the kernel of itself.
+    Direct,
     /// A plan without, in two scripts.
     Whole,
     /// By the client, as under `guard -- COMMAND`.
@@ -69,7 +71,7 @@ pub struct Case {
 impl Case {
     pub fn new(seed: u64) -> Case {
         let mut random = Random::new(seed);
-        let how = [How::Quick, How::Quick, How::Whole, How::Command][random.below(4)];
+        let how = [How::Quick, How::Direct, How::Whole, How::Command][random.below(4)];
         let wish = match random.below(10) {
             0..5 => Wish::Confirm,
             5..7 => Wish::Revert,
@@ -84,18 +86,19 @@ impl Case {
 }
 
 fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
+    let is_quick = matches!(how, How::Quick | How::Direct);
     let mut steps = vec!["save armed", "read back", "save applied", "wait"];
     if how != How::Command {
         steps.extend(["save applying", "load forward"]);
     }
-    if how == How::Quick {
+    if is_quick {
         steps.push("resolve inverse");
     }
     if wish == Wish::Confirm {
         steps.extend(["stage", "save confirmed", "keep", "save done"]);
     } else {
         steps.extend(["save reverting", "load rollback", "save done"]);
-        if how == How::Quick {
+        if is_quick {
             steps.extend(["load inverse", "load inverse"]);
         }
     }
@@ -104,6 +107,8 @@ fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
         2..6 => Target::Guard,
         6 => Target::Standby,
         7..9 => Target::Both,
+        // The guard itself is what loads then.
+        9..11 if how == How::Direct => Target::Guard,
         9..11 => Target::Loader,
         11 => Target::All,
         _ => Target::System,

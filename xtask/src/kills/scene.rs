@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 const OLD: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr 1.1.1.1 accept\n\t}\n}\n";
 const NEW: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr 2.2.2.2 drop\n\t\tip saddr 1.1.1.1 accept\n\t}\n}\ntable ip u {\n\tchain d {\n\t}\n}\n";
+/// What comes of [`FIRST`] alone.
+const ONE_RULE: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr 2.2.2.2 drop\n\t\tip saddr 1.1.1.1 accept\n\t}\n}\n";
 const FIRST: &str = "insert rule ip t c ip saddr 2.2.2.2 drop\n";
 const SECOND: &str = "add table ip u\nadd chain ip u d\n";
 const BACK: &str = "add table ip u\ndelete table ip u\nadd table ip t\nflush chain ip t c\nadd rule ip t c ip saddr 1.1.1.1 accept\n";
@@ -280,11 +282,12 @@ fn judge(
         }
         Some(other) => return Err(format!("it ended otherwise: {other:?}")),
     };
-    let (rules, name) = if is_new { (NEW, "new") } else { (OLD, "old") };
+    let new = new_rules(case);
+    let (rules, name) = if is_new { (new, "new") } else { (OLD, "old") };
     if holds != rules {
         return Err(format!("it says {told}, and the kernel doesn't hold the {name} rules:\n{holds}"));
     }
-    if (conf == NEW) != (is_new && case.how != How::Command) || (conf != NEW && conf != OLD) {
+    if (conf == new) != (is_new && case.how != How::Command) || (conf != new && conf != OLD) {
         return Err(format!("it says {told}, and the next boot loads something else:\n{conf}"));
     }
     if kept.is_some() != is_new {
@@ -346,12 +349,16 @@ fn act(folder: &Path, case: &Case) -> Result<(), String> {
     Ok(())
 }
 
+/// The rules after the change.
+fn new_rules(case: &Case) -> &'static str {
+    if case.how == How::Direct { ONE_RULE } else { NEW }
+}
+
 fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
     let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
     let link = fs::read_link("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
     let delete = Inverse::DeleteRule { family: "ip".into(), table: "t".into(), chain: "c".into(), index: 0 };
-    let quick = case.how == How::Quick;
-    let result = State { nft: NEW.to_owned(), ..State::default() };
+    let result = State { nft: new_rules(case).to_owned(), ..State::default() };
     Ok(Plan {
         version: FORMAT_VERSION,
         host: "here".to_owned(),
@@ -367,22 +374,22 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
         },
         result: result.digest(),
         parts: result.parts(),
-        forward: if quick {
-            vec![script(&format!("{FIRST}{SECOND}"))]
-        } else {
-            vec![script(FIRST), script(SECOND)]
+        forward: match case.how {
+            How::Quick => vec![script(&format!("{FIRST}{SECOND}"))],
+            How::Direct => vec![script(FIRST)],
+            How::Whole | How::Command => vec![script(FIRST), script(SECOND)],
         },
-        inverse: if quick {
-            vec![Inverse::Command("delete table ip u".to_owned()), delete]
-        } else {
-            Vec::new()
+        inverse: match case.how {
+            How::Quick => vec![Inverse::Command("delete table ip u".to_owned()), delete],
+            How::Direct => vec![delete],
+            How::Whole | How::Command => Vec::new(),
         },
         rollback: vec![script(BACK)],
         probes: Vec::new(),
         window_seconds: 1,
         persist: Some(Persist {
             path: folder.join("nftables.conf").to_string_lossy().into_owned(),
-            text: NEW.to_owned(),
+            text: new_rules(case).to_owned(),
         }),
         switch: Switch::Guard("a test".to_owned()),
         evidence: Evidence::default(),
