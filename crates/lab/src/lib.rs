@@ -14,6 +14,7 @@ pub mod packages;
 pub mod place;
 pub mod probe;
 pub mod report;
+pub mod restore;
 pub mod sample;
 pub mod series;
 pub mod stack;

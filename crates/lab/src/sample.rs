@@ -1,7 +1,8 @@
 //! Connections that show on the wires of a lab whether an intent holds: a few of the many that it speaks of, drawn from a
 //! seed. That a flow works, or doesn't, is one connection's evidence; a prover asks of all.
 
-use crate::probe::{Attempt, Ending, Target};
+use crate::mutation::drill::{DrillError, MORE_PATIENCE, PATIENCE, failed};
+use crate::probe::{Attempt, Ending, Probers, Target};
 use firewarden_packet::IntervalSet;
 use firewarden_verify::address::{Family, address, number};
 use firewarden_verify::intent::{
@@ -84,6 +85,35 @@ pub fn draw(stack: &StackFile, known: &[IpAddr], seed: u64) -> Vec<Sample> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Samples that aren't as they should be, with their intents, in words. Those of some intents are tried again with more
+/// patience before it is believed.
+pub(crate) fn broken(
+    probers: &mut Probers,
+    samples: &[Sample],
+    again: impl Fn(usize) -> bool,
+) -> Result<Vec<(usize, String)>, DrillError> {
+    let mut make = |samples: &[Sample], patience| {
+        let attempts: Vec<Attempt> = samples.iter().map(|sample| sample.attempt.clone()).collect();
+        let seen = probers.make(&attempts, patience).map_err(|error| failed("the probers", error))?;
+        let pairs = samples.iter().cloned().zip(seen);
+        let broken: Vec<(Sample, Ending)> =
+            pairs.filter(|(sample, ending)| !sample.expected.is(ending)).collect();
+        Ok::<_, DrillError>(broken)
+    };
+    let (doubtful, mut found): (Vec<_>, Vec<_>) =
+        make(samples, PATIENCE)?.into_iter().partition(|(sample, _)| again(sample.intent));
+    if !doubtful.is_empty() {
+        let doubtful: Vec<Sample> = doubtful.into_iter().map(|(sample, _)| sample).collect();
+        found.extend(make(&doubtful, MORE_PATIENCE)?);
+    }
+    let words = found.into_iter().map(|(sample, ending)| {
+        let Attempt { source, source_port, target } = &sample.attempt;
+        let port = source_port.map(|port| format!(" port {port}")).unwrap_or_default();
+        (sample.intent, format!("{source}{port} -> {target}: {}", ending))
+    });
+    Ok(words.collect())
 }
 
 /// Source and destination addresses of a question. What a host sends to itself isn't on a wire.

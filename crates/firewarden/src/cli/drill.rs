@@ -1,6 +1,7 @@
 //! Options of `firewarden drill`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Break the lab on purpose, and see what that does.
 #[derive(Debug, Args)]
@@ -16,6 +17,7 @@ pub struct Drill {
 #[derive(Debug, Subcommand)]
 pub enum DrillCommand {
     Mutations(Mutations),
+    Restore(Restore),
     #[command(hide = true)]
     Prober(Prober),
 }
@@ -37,6 +39,47 @@ pub struct Mutations {
     /// A lab that is up; one is made for the drill otherwise.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DrillFormat,
+}
+
+/// Back a lab up, wipe its rules, state and data, and restore them: how long that takes, what is lost, and whether all of it
+/// is back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+sudo firewarden drill restore\n  \
+sudo firewarden drill restore --backup /var/backups/drill --format json\n\n\
+Commands are run by `sh -c` on the host with the data. Exit codes: 0 everything is back; 1 something isn't; 2 wrong usage or \
+input.")]
+pub struct Restore {
+    /// A lab that is up; one is made for the drill otherwise.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// An empty folder for the backup, which stays; it goes with the drill otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub backup: Option<PathBuf>,
+    /// The host of the lab that has the data.
+    #[arg(long, value_name = "HOST", default_value = "db")]
+    pub data_host: String,
+    /// Writes the data to standard output; a PostgreSQL dump by default.
+    #[arg(long, value_name = "COMMAND")]
+    pub backup_command: Option<String>,
+    /// Reads the data from standard input.
+    #[arg(long, value_name = "COMMAND")]
+    pub restore_command: Option<String>,
+    /// Removes the data.
+    #[arg(long, value_name = "COMMAND")]
+    pub wipe_command: Option<String>,
+    /// Prints a few words that are the same for the same data.
+    #[arg(long, value_name = "COMMAND")]
+    pub checksum_command: Option<String>,
+    /// Adds something to the data, as users do between backup and disaster.
+    #[arg(long, value_name = "COMMAND")]
+    pub write_command: Option<String>,
+    /// From where connections come that show whether intents hold.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t)]
     pub format: DrillFormat,

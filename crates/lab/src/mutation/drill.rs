@@ -5,16 +5,16 @@ use super::{Kind, Mutation, RulesFile};
 use crate::layout::{Layout, Loader};
 use crate::place::{Lab, LabError};
 use crate::probe::{Attempt, Ending, Probers};
-use crate::sample::Sample;
+use crate::sample::{Sample, broken};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// How long a connection may take, in milliseconds. On wires inside of one machine, an answer takes less than one.
-const PATIENCE: u64 = 250;
+pub(crate) const PATIENCE: u64 = 250;
 /// How long it may take when it is tried again, since something else may have kept the machine busy.
-const MORE_PATIENCE: u64 = 1500;
+pub(crate) const MORE_PATIENCE: u64 = 1500;
 
 /// What the model says of a ruleset with a mistake in it.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ impl<'l> Drill<'l> {
             for (shown, ending) in pairs {
                 match ending {
                     Some(ending) if shown.is_confirmed(ending) => {
-                        evidence.push(format!("{}: {}", shown.packet, told(ending)));
+                        evidence.push(format!("{}: {ending}", shown.packet));
                     }
                     _ => {}
                 }
@@ -291,44 +291,6 @@ impl Shown {
     }
 }
 
-/// Samples that aren't as they should be, with their intents, in words. Those of some intents are tried again with more
-/// patience before it is believed.
-fn broken(
-    probers: &mut Probers,
-    samples: &[Sample],
-    again: impl Fn(usize) -> bool,
-) -> Result<Vec<(usize, String)>, DrillError> {
-    let mut make = |samples: &[Sample], patience| {
-        let attempts: Vec<Attempt> = samples.iter().map(|sample| sample.attempt.clone()).collect();
-        let seen = probers.make(&attempts, patience).map_err(|error| failed("the probers", error))?;
-        let pairs = samples.iter().cloned().zip(seen);
-        let broken: Vec<(Sample, Ending)> =
-            pairs.filter(|(sample, ending)| !sample.expected.is(ending)).collect();
-        Ok::<_, DrillError>(broken)
-    };
-    let (doubtful, mut found): (Vec<_>, Vec<_>) =
-        make(samples, PATIENCE)?.into_iter().partition(|(sample, _)| again(sample.intent));
-    if !doubtful.is_empty() {
-        let doubtful: Vec<Sample> = doubtful.into_iter().map(|(sample, _)| sample).collect();
-        found.extend(make(&doubtful, MORE_PATIENCE)?);
-    }
-    let words = found.into_iter().map(|(sample, ending)| {
-        let Attempt { source, source_port, target } = &sample.attempt;
-        let port = source_port.map(|port| format!(" port {port}")).unwrap_or_default();
-        (sample.intent, format!("{source}{port} -> {target}: {}", told(&ending)))
-    });
-    Ok(words.collect())
-}
-
-fn told(ending: &Ending) -> String {
-    match ending {
-        Ending::Answered => "answered".to_owned(),
-        Ending::Refused => "refused by the target".to_owned(),
-        Ending::Silent => "no answer".to_owned(),
-        Ending::Failed(words) => words.clone(),
-    }
-}
-
 /// Loads a text on every machine that loads the file. Gives the machines that refuse it, with their loaders' words.
 fn load_everywhere(lab: &Lab, path: &Path, text: &str) -> Result<Vec<(String, String)>, DrillError> {
     let mut refused = Vec::new();
@@ -363,7 +325,7 @@ fn machines<'a>(layout: &'a Layout, path: &'a Path) -> impl Iterator<Item = (&'a
 }
 
 /// Makes every machine of the stack forget its connections: those of one mistake would be let through by the next.
-fn forget_connections(lab: &Lab) -> Result<(), DrillError> {
+pub(crate) fn forget_connections(lab: &Lab) -> Result<(), DrillError> {
     let mut running = Vec::new();
     for machine in &lab.layout().machines {
         let mut command = lab.command(&machine.name, "conntrack")?;
@@ -400,7 +362,7 @@ fn run(mut command: Command, text: &str) -> io::Result<Result<(), String>> {
     Ok(Err(words.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
-fn failed(what: &str, error: io::Error) -> DrillError {
+pub(crate) fn failed(what: &str, error: io::Error) -> DrillError {
     DrillError::Io { what: what.to_owned(), error }
 }
 

@@ -58,6 +58,17 @@ pub enum Ending {
     Failed(String),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Ending::Answered => "answered",
+            Ending::Refused => "refused by the target",
+            Ending::Silent => "no answer",
+            Ending::Failed(words) => words,
+        })
+    }
+}
+
 impl Ending {
     /// Whether the packet got to the target. (A firewall that refuses in the target's name looks the same.)
     pub fn arrived(&self) -> bool {

@@ -1,17 +1,21 @@
 //! `firewarden drill`: the lab is broken on purpose.
 
 mod mutations;
+mod place;
+mod restore;
 
 use super::{Stopped, lab};
 use crate::cli::drill::{Drill, DrillCommand};
 use crate::output::Color;
 use firewarden_diagnostic::Diagnostic;
+use firewarden_lab::mutation::drill::DrillError;
 use std::process::ExitCode;
 
 /// Runs it.
 pub fn run(options: &Drill, color: Color) -> Result<ExitCode, Stopped> {
     match &options.command {
         DrillCommand::Mutations(options) => mutations::run(options, color),
+        DrillCommand::Restore(options) => restore::run(options, color),
         DrillCommand::Prober(prober) => {
             let served = firewarden_lab::probe::serve(
                 std::io::stdin().lock(),
@@ -25,4 +29,17 @@ pub fn run(options: &Drill, color: Color) -> Result<ExitCode, Stopped> {
             })
         }
     }
+}
+
+/// What keeps a drill from going on.
+fn problem(error: DrillError) -> Diagnostic {
+    let help = match &error {
+        DrillError::Lab(error) => return lab::problem(error),
+        DrillError::Io { .. } => "see whether the lab is up with `firewarden lab status`",
+        DrillError::Unsteady(_) => {
+            "make the lab do what its stack file says first, or drill in one of its own (without `--name`)"
+        }
+        DrillError::Lost { .. } => "end this lab with `firewarden lab down`: a mistake is left in it",
+    };
+    Diagnostic::error("drill", error.to_string()).help(help)
 }

@@ -1,15 +1,16 @@
 //! `firewarden drill mutations`: the model's verdicts against the wires.
 
-use super::lab;
+use super::place::{PROBER, Place, no_probers, outside_addresses, stack_file};
+use super::problem;
 use crate::cli::drill::{DrillFormat, Mutations};
 use crate::commands::examples;
 use crate::commands::{Stopped, internal};
 use crate::load::{Files, Texts};
 use crate::output::{self, Color};
-use firewarden_diagnostic::{Diagnostic, Finding, Report, Severity, Verdict, Witness};
+use firewarden_diagnostic::{Finding, Report, Severity, Verdict, Witness};
 use firewarden_lab::layout::{Layout, Loader};
 use firewarden_lab::mutation::drill::{
-    Agreement, Case, CaseResult, Compared, Drill, DrillError, Judged, Judgement, Shown, Tally, tally,
+    Agreement, Case, CaseResult, Compared, Drill, Judged, Judgement, Shown, Tally, tally,
 };
 use firewarden_lab::mutation::{Format, Mutation, RulesFile, Vocabulary, all, draw};
 use firewarden_lab::outside;
@@ -17,7 +18,6 @@ use firewarden_lab::place::Lab;
 use firewarden_lab::probe::{Attempt, Probers, Target};
 use firewarden_lab::sample;
 use firewarden_lab::stack::BUILT_IN;
-use firewarden_lab::up::{self, Services};
 use firewarden_verify::stack::StackFile;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -30,8 +30,6 @@ use std::time::Instant;
 
 /// The version of the JSON.
 const FORMAT_VERSION: u32 = 1;
-/// The words that lead to the prober.
-const PROBER: [&str; 2] = ["drill", "prober"];
 
 /// Runs it.
 pub fn run(options: &Mutations, color: Color) -> Result<ExitCode, Stopped> {
@@ -46,36 +44,6 @@ pub fn run(options: &Mutations, color: Color) -> Result<ExitCode, Stopped> {
     output::print(&text)?;
     let is_true = run.total.misses + run.total.false_refusals == 0;
     Ok(ExitCode::from(u8::from(!is_true)))
-}
-
-/// A lab, which goes again if it was made for the drill.
-struct Place {
-    lab: Lab,
-    is_own: bool,
-}
-
-impl Place {
-    fn find(name: Option<&str>, color: Color) -> Result<Place, Stopped> {
-        let problem = |error| Stopped::from(lab::problem(&error));
-        if let Some(name) = name {
-            return Ok(Place { lab: Lab::open(name).map_err(problem)?, is_own: false });
-        }
-        let name = format!("drill-{}", std::process::id());
-        let wanted = lab::wanted(&name, None, Services { pool: 0 }, color)?;
-        lab::packages(false)?;
-        let lab = up::up(&wanted, &lab::launcher()?, &mut |_| ()).map_err(problem)?;
-        Ok(Place { lab, is_own: true })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.is_own
-            && let Err(error) = self.lab.stop()
-        {
-            output::complain(&[lab::problem(&error)], &Default::default(), Color::Auto);
-        }
-    }
 }
 
 /// The stack of a lab, as it is loaded for the model.
@@ -99,13 +67,7 @@ struct Rules {
 
 impl Stack {
     fn of(lab: &Lab) -> Result<Stack, Stopped> {
-        let texts = examples::texts();
-        let is_built_in = lab.record().folder.is_none();
-        let path = match &lab.record().folder {
-            Some(folder) => folder.join("firewarden.yaml"),
-            None => PathBuf::from(examples::WEB_STACK),
-        };
-        let texts = if is_built_in { texts } else { Texts::new() };
+        let (path, texts) = stack_file(lab);
         let mut files = Files::with_include_paths(&[]);
         files.bring(&texts);
         let file = crate::commands::hosts::declared_stack(&path, &mut files)?;
@@ -241,10 +203,7 @@ fn plant_all(options: &Mutations, lab: &Lab) -> Result<Run, Stopped> {
     let outside: Vec<IpAddr> = outside_addresses();
     let samples = sample::draw(&stack.file, &outside, options.seed);
     let connections = samples.len();
-    let probers = Probers::start(lab, &PROBER).map_err(|error| {
-        Diagnostic::error("prober", format!("no connections can be tried in the lab: {error}"))
-            .help("see whether the lab is up with `firewarden lab status`")
-    })?;
+    let probers = Probers::start(lab, &PROBER).map_err(|error| no_probers(&error))?;
     let mut drill = Drill::begin(lab, probers, samples).map_err(problem)?;
     let bar = bar(drawn.len());
     let mut cases = Vec::new();
@@ -290,18 +249,6 @@ fn bar(count: usize) -> ProgressBar {
     bar
 }
 
-fn problem(error: DrillError) -> Diagnostic {
-    let help = match &error {
-        DrillError::Lab(error) => return lab::problem(error),
-        DrillError::Io { .. } => "see whether the lab is up with `firewarden lab status`",
-        DrillError::Unsteady(_) => {
-            "make the lab do what its stack file says first, or drill in one of its own (without `--name`)"
-        }
-        DrillError::Lost { .. } => "end this lab with `firewarden lab down`: a mistake is left in it",
-    };
-    Diagnostic::error("drill", error.to_string()).help(help)
-}
-
 fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -318,14 +265,6 @@ fn vocabulary(layout: &Layout) -> Vocabulary {
         }
     }
     vocabulary
-}
-
-/// Addresses that exist outside of the stack.
-fn outside_addresses() -> Vec<IpAddr> {
-    let both = [false, true];
-    let users =
-        both.into_iter().flat_map(|v6| (0..outside::USERS).map(move |number| outside::user(number, v6)));
-    users.chain(both.map(outside::office)).chain(both.map(outside::partner)).collect()
 }
 
 impl Run {

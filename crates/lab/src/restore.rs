@@ -1,0 +1,463 @@
+//! The drill of restoring: everything that makes the stack what it is goes into a backup, is wiped, and comes back.
+
+use crate::layout::{Layout, Loader};
+use crate::mutation::drill::{DrillError, failed, forget_connections};
+use crate::place::{Lab, TEMPORARY};
+use crate::probe::Probers;
+use crate::sample::{Sample, broken};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where the services' files of a host's state are looked for in a backup.
+const RULES: &str = "rules";
+/// See [`RULES`].
+const STATE: &str = "state";
+/// See [`RULES`].
+const DATA: &str = "data";
+/// How long a change may take until it can be confirmed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often that is tried.
+const GLANCE: Duration = Duration::from_millis(100);
+/// The list of what a backup holds, with its digests.
+const MANIFEST: &str = "manifest.json";
+
+/// How a user's own data are kept: commands for `sh -c` on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The host.
+    pub host: String,
+    /// Writes the backup to its standard output.
+    pub backup: String,
+    /// Reads the backup from its standard input.
+    pub restore: String,
+    /// Removes the data.
+    pub wipe: String,
+    /// Prints a few words that are the same for the same data.
+    pub checksum: String,
+    /// Adds something to the data.
+    pub write: String,
+}
+
+impl Data {
+    /// The database of the web stack, with PostgreSQL's own programs.
+    pub fn postgresql() -> Data {
+        let psql = |more: &str| {
+            format!(
+                "PATH=\"$(echo /usr/lib/postgresql/*/bin):$PATH\" psql --host=/run/postgresql --username=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1 {more}"
+            )
+        };
+        let query = |database: &str, sql: &str| {
+            psql(&format!("--dbname={database} --no-align --tuples-only --command=\"{sql}\""))
+        };
+        Data {
+            host: "db".to_owned(),
+            backup: "PATH=\"$(echo /usr/lib/postgresql/*/bin):$PATH\" pg_dump --host=/run/postgresql --username=postgres --create --clean --if-exists shop".to_owned(),
+            restore: psql("--dbname=postgres >/dev/null"),
+            wipe: query("postgres", "DROP DATABASE shop WITH (FORCE)"),
+            checksum: query("shop", "SELECT count(*), md5(string_agg(item::text, ';' ORDER BY id)) FROM items AS item"),
+            write: query("shop", "INSERT INTO items (server) SELECT 'drill' FROM generate_series(1, 25)"),
+        }
+    }
+}
+
+/// What a backup holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// SHA-256 of each file, by its path in the backup.
+    files: BTreeMap<String, String>,
+    /// What the checksum command printed.
+    data: String,
+}
+
+/// How the drill went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The version of this, as JSON.
+    pub version: u32,
+    /// Files in the backup, and how long making it took, in seconds.
+    pub files: usize,
+    /// See [`Restored::files`].
+    pub backup_seconds: f64,
+    /// What the wipe broke: intents that didn't hold afterwards, as their numbers in the stack file.
+    pub broken: Vec<usize>,
+    /// From the wipe until every intent held again, in seconds.
+    pub rto_seconds: f64,
+    /// From the backup until the wipe, in seconds: what was written meanwhile is lost.
+    pub rpo_seconds: f64,
+    /// The data's checksum when the backup was made, right before the wipe, and after the restore.
+    pub checksums: [String; 3],
+    /// Files whose content isn't what the backup's list says, or that are missing.
+    pub different: Vec<String>,
+    /// Whether the journal of each host that has one is whole; with its words where it isn't.
+    pub journals: BTreeMap<String, Result<(), String>>,
+    /// Connections that aren't as they should be afterwards.
+    pub not_green: Vec<String>,
+}
+
+impl Restored {
+    /// Whether all of it is back as it was when the backup was made.
+    pub fn is_whole(&self) -> bool {
+        self.different.is_empty()
+            && self.not_green.is_empty()
+            && self.checksums[0] == self.checksums[2]
+            && self.journals.values().all(Result::is_ok)
+    }
+}
+
+/// Runs the drill in a lab, with the backup in an empty folder. `samples` show whether the intents hold; `tell` hears what
+/// is being done.
+///
+/// # Errors
+/// [`DrillError`]: something of it can't be done. Then the lab may be left wiped.
+pub fn drill(
+    lab: &Lab,
+    probers: &mut Probers,
+    samples: &[Sample],
+    data: &Data,
+    folder: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Restored, DrillError> {
+    tell("steady state: every intent holds");
+    forget_connections(lab)?;
+    let unsteady = broken(probers, samples, |_| true)?;
+    if !unsteady.is_empty() {
+        return Err(DrillError::Unsteady(unsteady.into_iter().map(|(_, words)| words).take(5).collect()));
+    }
+    tell("a confirmed change on edge, so that there is a journal");
+    confirmed_change(lab)?;
+    command_of(lab, data, &data.write, "")?;
+    tell("backup: rules, state with journals and confirmed rules, data");
+    let begun = Instant::now();
+    let manifest = back_up(lab, data, folder)?;
+    let backed_up = Instant::now();
+    // What is written between backup and disaster is what a recovery point objective is about.
+    command_of(lab, data, &data.write, "")?;
+    let before_wipe = command_of(lab, data, &data.checksum, "")?;
+    tell("wipe");
+    let wiped = Instant::now();
+    wipe(lab, data)?;
+    forget_connections(lab)?;
+    let mut lost: Vec<usize> =
+        broken(probers, samples, |_| false)?.into_iter().map(|(intent, _)| intent).collect();
+    lost.dedup();
+    tell("restore");
+    bring_back(lab, data, folder)?;
+    forget_connections(lab)?;
+    let not_green: Vec<String> =
+        broken(probers, samples, |_| true)?.into_iter().map(|(_, words)| words).collect();
+    let whole = Instant::now();
+    tell("proof: digests, journals, data");
+    let after = command_of(lab, data, &data.checksum, "")?;
+    let different = differing(lab, &manifest)?;
+    let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
+    Ok(Restored {
+        version: 1,
+        files: manifest.files.len(),
+        backup_seconds: seconds(begun, backed_up),
+        broken: lost,
+        rto_seconds: seconds(wiped, whole),
+        rpo_seconds: seconds(backed_up, wiped),
+        checksums: [manifest.data, before_wipe, after],
+        different,
+        journals: journals(lab)?,
+        not_green,
+    })
+}
+
+/// A change that means nothing, planned, applied and confirmed: an empty table.
+fn confirmed_change(lab: &Lab) -> Result<(), DrillError> {
+    const HOST: &str = "edge";
+    let inside = |name: &str| format!("{TEMPORARY}/{name}");
+    let (candidate, plan) = (inside("drill.nft"), inside("drill.json"));
+    fs::write(lab.path(Path::new(&candidate)), "table inet restore-drill {\n}\n")
+        .map_err(|error| failed(&candidate, error))?;
+    on(lab, HOST, &["firewarden", "plan", &candidate, "--window", "60", "--out", &plan], "")?;
+    let mut apply = lab.command(HOST, "firewarden")?;
+    apply.args(["apply", &plan]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let applying = apply.spawn().map_err(|error| failed("firewarden apply", error))?;
+    let until = Instant::now() + PATIENCE;
+    // There is nothing to confirm before the rules are in.
+    while let Err(error) = on(lab, HOST, &["firewarden", "confirm", "--this-session"], "") {
+        if Instant::now() > until {
+            return Err(error);
+        }
+        std::thread::sleep(GLANCE);
+    }
+    let output = applying.wait_with_output().map_err(|error| failed("firewarden apply", error))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(failed("firewarden apply", io::Error::other(words(&output)))),
+    }
+}
+
+/// Puts everything into the folder.
+fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, DrillError> {
+    let mut files = BTreeMap::new();
+    for (name, text) in rules(lab)? {
+        put(folder, &format!("{RULES}/{name}"), text.as_bytes(), &mut files)?;
+    }
+    for (name, content) in states(lab)? {
+        put(folder, &format!("{STATE}/{name}"), &content, &mut files)?;
+    }
+    let dump = command_of(lab, data, &data.backup, "")?;
+    put(folder, DATA, dump.as_bytes(), &mut files)?;
+    let manifest = Manifest { files, data: command_of(lab, data, &data.checksum, "")? };
+    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
+    fs::write(folder.join(MANIFEST), text).map_err(|error| failed("the backup's list", error))?;
+    Ok(manifest)
+}
+
+fn put(
+    folder: &Path,
+    name: &str,
+    content: &[u8],
+    files: &mut BTreeMap<String, String>,
+) -> Result<(), DrillError> {
+    let path = folder.join(name);
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(&path, content)
+    };
+    write().map_err(|error| failed(&format!("`{}`", path.display()), error))?;
+    files.insert(name.to_owned(), digest(content));
+    Ok(())
+}
+
+fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The loaders that a machine's rules are saved for, as its files are.
+fn loaders<'l>(layout: &'l Layout, machine: &'l str) -> impl Iterator<Item = Loader> + 'l {
+    let found = layout.machines.iter().find(move |candidate| candidate.name == machine);
+    found.into_iter().flat_map(|machine| machine.rules.iter().map(|file| file.loader))
+}
+
+/// What lists the rules that a loader takes, and what takes them.
+fn programs(loader: Loader) -> (&'static [&'static str], &'static [&'static str], &'static str) {
+    match loader {
+        Loader::Nft => (&["nft", "--stateless", "list", "ruleset"], &["nft", "-f", "-"], "nft"),
+        Loader::Iptables => (&["iptables-save"], &["iptables-restore"], "iptables"),
+        Loader::Ip6tables => (&["ip6tables-save"], &["ip6tables-restore"], "ip6tables"),
+        Loader::Ipset => (&["ipset", "save"], &["ipset", "restore"], "ipset"),
+    }
+}
+
+/// The rules that run on each machine, by `HOST.KIND`. The programs' comments have the time in them.
+fn rules(lab: &Lab) -> Result<BTreeMap<String, String>, DrillError> {
+    let mut found = BTreeMap::new();
+    for machine in &lab.layout().machines {
+        for loader in loaders(lab.layout(), &machine.name) {
+            let (list, _, kind) = programs(loader);
+            let text = on(lab, &machine.name, list, "")?;
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            let text: String = lines.map(|line| without_counters(line, loader) + "\n").collect();
+            found.insert(format!("{}.{kind}", machine.name), text);
+        }
+    }
+    Ok(found)
+}
+
+/// `:INPUT DROP [12:345]` without what it counted, which goes on while the digest is made.
+fn without_counters(line: &str, loader: Loader) -> String {
+    match (loader, line.split_once(" [")) {
+        (Loader::Iptables | Loader::Ip6tables, Some((chain, _))) if line.starts_with(':') => {
+            format!("{chain} [0:0]")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// The files of each machine's state folder: confirmed rules, trials, the journal and its keys.
+fn states(lab: &Lab) -> Result<BTreeMap<String, Vec<u8>>, DrillError> {
+    let mut found = BTreeMap::new();
+    for machine in &lab.layout().machines {
+        let folder = lab.state(&machine.name)?;
+        let mut open = vec![folder.clone()];
+        while let Some(path) = open.pop() {
+            let Ok(entries) = fs::read_dir(&path) else { continue };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("a state folder", error))?;
+                let path = entry.path();
+                let kind = entry.file_type().map_err(|error| failed("a state folder", error))?;
+                if kind.is_dir() {
+                    open.push(path);
+                } else if kind.is_file() {
+                    let content =
+                        fs::read(&path).map_err(|error| failed(&path.display().to_string(), error))?;
+                    let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+                    found.insert(format!("{}/{name}", machine.name), content);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn wipe(lab: &Lab, data: &Data) -> Result<(), DrillError> {
+    for machine in &lab.layout().machines {
+        on(lab, &machine.name, &["nft", "flush", "ruleset"], "")?;
+        let folder = lab.state(&machine.name)?;
+        match fs::remove_dir_all(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&folder.display().to_string(), error)),
+        }
+    }
+    command_of(lab, data, &data.wipe, "")?;
+    Ok(())
+}
+
+fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<(), DrillError> {
+    let read = |path: &Path| fs::read(path).map_err(|error| failed(&path.display().to_string(), error));
+    // Rules first: until they are back, everybody gets everywhere.
+    for machine in &lab.layout().machines {
+        for loader in loaders(lab.layout(), &machine.name) {
+            let (_, load, kind) = programs(loader);
+            let text = read(&folder.join(RULES).join(format!("{}.{kind}", machine.name)))?;
+            on(lab, &machine.name, load, &String::from_utf8_lossy(&text))?;
+        }
+    }
+    let manifest = read(&folder.join(MANIFEST))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest)
+        .map_err(|error| failed("the backup's list", io::Error::from(error)))?;
+    for name in manifest.files.keys().filter_map(|name| name.strip_prefix("state/")) {
+        let Some((host, inside)) = name.split_once('/') else { continue };
+        let content = read(&folder.join(STATE).join(name))?;
+        let path = lab.state(host)?.join(inside);
+        restore_file(&path, &content).map_err(|error| failed(&path.display().to_string(), error))?;
+    }
+    let dump = read(&folder.join(DATA))?;
+    command_of(lab, data, &data.restore, &String::from_utf8_lossy(&dump))?;
+    Ok(())
+}
+
+/// State folders are root's own.
+fn restore_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)
+}
+
+/// What isn't as the backup's list says: rules as the kernel has them, and files.
+fn differing(lab: &Lab, manifest: &Manifest) -> Result<Vec<String>, DrillError> {
+    let rules =
+        rules(lab)?.into_iter().map(|(name, text)| (format!("{RULES}/{name}"), digest(text.as_bytes())));
+    let states =
+        states(lab)?.into_iter().map(|(name, content)| (format!("{STATE}/{name}"), digest(&content)));
+    let now: BTreeMap<String, String> = rules.chain(states).collect();
+    let wanted = manifest.files.iter().filter(|(name, _)| *name != DATA);
+    Ok(wanted.filter(|(name, digest)| now.get(*name) != Some(digest)).map(|(name, _)| name.clone()).collect())
+}
+
+/// Whether the journals that came back are whole.
+fn journals(lab: &Lab) -> Result<BTreeMap<String, Result<(), String>>, DrillError> {
+    let mut found = BTreeMap::new();
+    for machine in &lab.layout().machines {
+        if !lab.state(&machine.name)?.join("journal.sqlite").exists() {
+            continue;
+        }
+        let output = run(lab.command(&machine.name, "firewarden")?.args(["journal", "verify"]), "")
+            .map_err(|error| failed("firewarden journal verify", error))?;
+        let verdict = match output.status.success() {
+            true => Ok(()),
+            false => Err(words(&output)),
+        };
+        found.insert(machine.name.clone(), verdict);
+    }
+    Ok(found)
+}
+
+/// Runs one of the data's commands; gives what it prints.
+fn command_of(lab: &Lab, data: &Data, command: &str, input: &str) -> Result<String, DrillError> {
+    on(lab, &data.host, &["sh", "-c", command], input)
+}
+
+fn on(lab: &Lab, host: &str, command: &[&str], input: &str) -> Result<String, DrillError> {
+    let named = format!("`{}` on {host}", command.join(" "));
+    let (program, arguments) = command.split_first().unwrap_or((&"true", &[]));
+    let output =
+        run(lab.command(host, program)?.args(arguments), input).map_err(|error| failed(&named, error))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(failed(&named, io::Error::other(words(&output)))),
+    }
+}
+
+fn words(output: &Output) -> String {
+    let said = [output.stderr.as_slice(), output.stdout.as_slice()].concat();
+    let said = String::from_utf8_lossy(&said);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if said.is_empty() { output.status.to_string() } else { said }
+}
+
+fn run(command: &mut Command, input: &str) -> io::Result<Output> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .env("LC_ALL", "C")
+        .spawn()?;
+    let writer = child.stdin.take().map(|mut pipe| {
+        let input = input.to_owned();
+        // A command that stops reading says why itself.
+        std::thread::spawn(move || drop(pipe.write_all(input.as_bytes())))
+    });
+    let output = child.wait_with_output()?;
+    if let Some(writer) = writer {
+        let _ = writer.join();
+    }
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored() -> Restored {
+        Restored {
+            version: 1,
+            files: 3,
+            backup_seconds: 0.1,
+            broken: vec![2],
+            rto_seconds: 1.0,
+            rpo_seconds: 0.5,
+            checksums: ["a".into(), "b".into(), "a".into()],
+            different: Vec::new(),
+            journals: [("edge".to_owned(), Ok(()))].into(),
+            not_green: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn whole_is_what_is_as_it_was_at_the_backup() {
+        assert!(restored().is_whole(), "what was written after the backup is lost, and that is no damage");
+        let changes: [fn(&mut Restored); 4] = [
+            |restored| restored.different.push("rules/edge.nft".into()),
+            |restored| restored.not_green.push("a -> b: no answer".into()),
+            |restored| restored.checksums[2] = "b".into(),
+            |restored| drop(restored.journals.insert("lb".into(), Err("an entry is missing".into()))),
+        ];
+        for change in changes {
+            let mut spoiled = restored();
+            change(&mut spoiled);
+            assert!(!spoiled.is_whole(), "{spoiled:?}");
+        }
+    }
+
+    #[test]
+    fn what_chains_counted_is_left_out() {
+        assert_eq!(without_counters(":INPUT DROP [12:345]", Loader::Iptables), ":INPUT DROP [0:0]");
+        assert_eq!(without_counters("-A INPUT -m x \" [y\"", Loader::Iptables), "-A INPUT -m x \" [y\"");
+    }
+}
