@@ -5,6 +5,7 @@ use crate::mutation::drill::{DrillError, failed, forget_connections};
 use crate::place::{Lab, TEMPORARY};
 use crate::probe::Probers;
 use crate::sample::{Sample, broken};
+use firewarden_verify::stack::StackFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -118,6 +119,7 @@ impl Restored {
 /// [`DrillError`]: something of it can't be done. Then the lab may be left wiped.
 pub fn drill(
     lab: &Lab,
+    stack: &StackFile,
     probers: &mut Probers,
     samples: &[Sample],
     data: &Data,
@@ -126,7 +128,7 @@ pub fn drill(
 ) -> Result<Restored, DrillError> {
     tell("steady state: every intent holds");
     forget_connections(lab)?;
-    let unsteady = broken(probers, samples, |_| true)?;
+    let unsteady = broken(lab, stack, probers, samples, |_| true)?;
     if !unsteady.is_empty() {
         return Err(DrillError::Unsteady(unsteady.into_iter().map(|(_, words)| words).take(5).collect()));
     }
@@ -145,13 +147,13 @@ pub fn drill(
     wipe(lab, data)?;
     forget_connections(lab)?;
     let mut lost: Vec<usize> =
-        broken(probers, samples, |_| false)?.into_iter().map(|(intent, _)| intent).collect();
+        broken(lab, stack, probers, samples, |_| false)?.into_iter().map(|(intent, _)| intent).collect();
     lost.dedup();
     tell("restore");
     bring_back(lab, data, folder)?;
     forget_connections(lab)?;
     let not_green: Vec<String> =
-        broken(probers, samples, |_| true)?.into_iter().map(|(_, words)| words).collect();
+        broken(lab, stack, probers, samples, |_| true)?.into_iter().map(|(_, words)| words).collect();
     let whole = Instant::now();
     tell("proof: digests, journals, data");
     let after = command_of(lab, data, &data.checksum, "")?;

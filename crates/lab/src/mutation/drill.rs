@@ -5,7 +5,8 @@ use super::{Kind, Mutation, RulesFile};
 use crate::layout::{Layout, Loader};
 use crate::place::{Lab, LabError};
 use crate::probe::{Attempt, Ending, Probers};
-use crate::sample::{Sample, broken};
+use crate::sample::{Arrivals, Sample, broken};
+use firewarden_verify::stack::StackFile;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -41,8 +42,8 @@ pub struct Shown {
     pub packet: String,
     /// The same as something that can be tried; `None` for packets that no socket sends.
     pub attempt: Option<Attempt>,
-    /// Whether it breaks the intent by arriving; else by being lost.
-    pub by_arriving: bool,
+    /// The host that it breaks the intent at by arriving there; `None` where it does by being lost.
+    pub arrives_at: Option<String>,
 }
 
 /// How the model's verdict on an intent compares with what was seen.
@@ -163,6 +164,7 @@ pub enum DrillError {
 #[derive(Debug)]
 pub struct Drill<'l> {
     lab: &'l Lab,
+    stack: &'l StackFile,
     probers: Probers,
     samples: Vec<Sample>,
 }
@@ -172,13 +174,18 @@ impl<'l> Drill<'l> {
     ///
     /// # Errors
     /// [`DrillError`].
-    pub fn begin(lab: &'l Lab, mut probers: Probers, samples: Vec<Sample>) -> Result<Drill<'l>, DrillError> {
+    pub fn begin(
+        lab: &'l Lab,
+        stack: &'l StackFile,
+        mut probers: Probers,
+        samples: Vec<Sample>,
+    ) -> Result<Drill<'l>, DrillError> {
         forget_connections(lab)?;
-        let broken = broken(&mut probers, &samples, |_| true)?;
+        let broken = broken(lab, stack, &mut probers, &samples, |_| true)?;
         if !broken.is_empty() {
             return Err(DrillError::Unsteady(broken.into_iter().map(|(_, words)| words).take(5).collect()));
         }
-        Ok(Drill { lab, probers, samples })
+        Ok(Drill { lab, stack, probers, samples })
     }
 
     /// Plants a mistake, compares, and takes it out again. `files` are those that it was made for, at `paths` in the
@@ -220,26 +227,21 @@ impl<'l> Drill<'l> {
         forget_connections(self.lab)?;
         // Only where the model says that all is well, one that is lost has to be lost for certain.
         let passes = |intent: usize| intents.get(intent).is_some_and(|judged| judged.verdict == "pass");
-        let broken = broken(&mut self.probers, &self.samples, passes)?;
+        let broken = broken(self.lab, self.stack, &mut self.probers, &self.samples, passes)?;
         let shown: Vec<&Shown> = intents.iter().flat_map(|intent| &intent.shown).collect();
-        let confirmed = self.confirm(&shown)?;
-        let mut confirmed = confirmed.into_iter();
+        let mut tried = self.confirm(&shown)?.into_iter();
         let mut compared = Vec::new();
         for (index, intent) in intents.iter().enumerate() {
             let of_samples =
                 broken.iter().filter(|(intent, _)| *intent == index).map(|(_, words)| words.clone());
             let mut evidence: Vec<String> = of_samples.collect();
-            let endings: Vec<Option<Ending>> = confirmed.by_ref().take(intent.shown.len()).collect();
-            let pairs = intent.shown.iter().zip(&endings);
-            for (shown, ending) in pairs {
-                match ending {
-                    Some(ending) if shown.is_confirmed(ending) => {
-                        evidence.push(format!("{}: {ending}", shown.packet));
-                    }
-                    _ => {}
+            let tried: Vec<Tried> = tried.by_ref().take(intent.shown.len()).collect();
+            for (shown, tried) in intent.shown.iter().zip(&tried) {
+                if let Tried::Confirmed(ending) = tried {
+                    evidence.push(format!("{}: {ending}", shown.packet));
                 }
             }
-            let tried_all = endings.iter().all(Option::is_some);
+            let tried_all = !tried.contains(&Tried::Not);
             let agreement = match (intent.verdict.as_str(), evidence.is_empty()) {
                 ("pass", true) => Agreement::Agrees,
                 ("pass", false) => Agreement::Miss,
@@ -257,36 +259,51 @@ impl<'l> Drill<'l> {
     }
 
     /// Tries the packets that are said to break intents; those that don't, once more with patience.
-    fn confirm(&mut self, shown: &[&Shown]) -> Result<Vec<Option<Ending>>, DrillError> {
-        let mut endings: Vec<Option<Ending>> = vec![None; shown.len()];
+    fn confirm(&mut self, shown: &[&Shown]) -> Result<Vec<Tried>, DrillError> {
+        let mut tried = vec![Tried::Not; shown.len()];
         for patience in [PATIENCE, MORE_PATIENCE] {
-            let open: Vec<(usize, Attempt)> = shown
-                .iter()
-                .enumerate()
-                .filter(|(index, shown)| {
-                    !endings[*index].as_ref().is_some_and(|ending| shown.is_confirmed(ending))
-                })
-                .filter_map(|(index, shown)| Some((index, shown.attempt.clone()?)))
-                .collect();
-            if open.is_empty() {
+            let open = shown.iter().zip(&tried).enumerate().filter_map(|(index, (shown, tried))| {
+                let is_open = !matches!(tried, Tried::Confirmed(_));
+                is_open.then_some(())?;
+                Some((index, shown.attempt.clone()?))
+            });
+            let (indexes, attempts): (Vec<usize>, Vec<Attempt>) = open.unzip();
+            if attempts.is_empty() {
                 break;
             }
-            let attempts: Vec<Attempt> = open.iter().map(|(_, attempt)| attempt.clone()).collect();
             let seen =
                 self.probers.make(&attempts, patience).map_err(|error| failed("the probers", error))?;
-            for ((index, _), ending) in open.into_iter().zip(seen) {
-                endings[index] = Some(ending);
+            let mut arrivals = Arrivals::new(self.lab);
+            for (index, ending) in indexes.into_iter().zip(seen) {
+                tried[index] = match shown[index].is_confirmed(&ending, &mut arrivals) {
+                    true => Tried::Confirmed(ending),
+                    false => Tried::Refuted,
+                };
             }
         }
-        Ok(endings)
+        Ok(tried)
     }
 }
 
+/// What came of a packet that is said to break an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tried {
+    /// No socket sends it.
+    Not,
+    /// It does.
+    Confirmed(Ending),
+    /// It doesn't.
+    Refuted,
+}
+
 impl Shown {
-    fn is_confirmed(&self, ending: &Ending) -> bool {
-        match self.by_arriving {
-            true => ending.arrived(),
-            false => *ending != Ending::Answered,
+    /// Whether what came of it is what breaks the intent.
+    fn is_confirmed(&self, ending: &Ending, arrivals: &mut Arrivals) -> bool {
+        match (&self.arrives_at, &self.attempt) {
+            (Some(host), Some(attempt)) => {
+                ending.arrived() && arrivals.is_known_at(host, attempt) != Some(false)
+            }
+            _ => *ending != Ending::Answered,
         }
     }
 }

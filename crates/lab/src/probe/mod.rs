@@ -21,6 +21,8 @@ pub struct Attempt {
     pub source: IpAddr,
     /// The port that it comes from; any one without.
     pub source_port: Option<u16>,
+    /// How many hops it has left when it leaves; what the system sends otherwise.
+    pub hops: Option<u8>,
     /// Where to.
     pub target: Target,
 }

@@ -1,16 +1,18 @@
 //! Probers in every namespace of a lab, so that an attempt can come from any address.
 
 use super::{Attempt, Ending, Prober};
-use crate::layout::{ONLY, Prefix, UPLINK};
+use crate::layout::{INSIDE, ONLY, Prefix, UPLINK};
 use crate::outside;
 use crate::place::Lab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 /// The internet between those outside: the supervisor's own namespace.
 const INTERNET: &str = "internet";
+/// A machine behind the edge that nobody declared.
+const NEIGHBOUR: &str = "neighbour";
 /// The ports on which anybody on the internet answers.
 const ANSWERED: [&str; 2] = ["80", "443"];
 /// The routing table that takes packets for addresses nobody has.
@@ -19,9 +21,12 @@ const TABLE: u32 = 77;
 /// Probers of one lab.
 #[derive(Debug)]
 pub struct Probers {
+    lab: Lab,
     probers: BTreeMap<String, Prober>,
     /// The machines with their addresses: first those of the stack, then those outside.
     machines: Vec<(String, Vec<Prefix>)>,
+    /// The networks behind the edge.
+    behind: Vec<Prefix>,
 }
 
 impl Probers {
@@ -50,8 +55,9 @@ impl Probers {
         }
         let edge = lab.layout().machine("edge").map(|edge| edge.prefixes(UPLINK)).unwrap_or_default();
         let edge = edge.iter().find(|prefix| prefix.address.is_ipv4());
-        let inside = lab.layout().machine("edge").map(|edge| edge.prefixes(crate::layout::INSIDE));
-        let inside = inside.into_iter().flatten().find(|prefix| prefix.address.is_ipv4());
+        let inside = lab.layout().machine("edge").map(|edge| edge.prefixes(INSIDE));
+        let inside_of_edge = inside.unwrap_or_default().to_vec();
+        let inside = inside_of_edge.iter().find(|prefix| prefix.address.is_ipv4());
         // Who stands right before the edge can address what is behind it.
         let behind = match (inside, edge) {
             (Some(inside), Some(edge)) => format!("route add {} via {}\n", inside.network(), edge.address),
@@ -68,7 +74,8 @@ impl Probers {
             probers.insert(name.clone(), prober(lab.command(name, "firewarden").map_err(unknown)?, ports)?);
         }
         probers.insert(INTERNET.to_owned(), prober(lab.command_between("firewarden"), &ANSWERED)?);
-        Ok(Probers { probers, machines })
+        probers.insert(NEIGHBOUR.to_owned(), prober(neighbour(lab, &inside_of_edge)?, &[])?);
+        Ok(Probers { lab: lab.clone(), probers, machines, behind: inside_of_edge })
     }
 
     /// Makes all attempts at once, each from where its source address is. Endings are in the order of the attempts. Takes
@@ -80,6 +87,15 @@ impl Probers {
         let mut of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, attempt) in attempts.iter().enumerate() {
             of.entry(self.place(attempt.source).to_owned()).or_default().push(index);
+        }
+        if let Some(indexes) = of.get(NEIGHBOUR) {
+            // One that took everything would answer in the name of every host behind the edge.
+            let own: BTreeSet<IpAddr> = indexes.iter().map(|index| attempts[*index].source).collect();
+            let lines = own.iter().map(|own| match own {
+                IpAddr::V4(own) => format!("address add {own}/32 dev {ONLY}\n"),
+                IpAddr::V6(own) => format!("address add {own}/128 dev {ONLY} nodad\n"),
+            });
+            batch(in_neighbour(&self.lab, "ip"), &[], &lines.collect::<String>())?;
         }
         for (place, indexes) in &of {
             let asked: Vec<Attempt> = indexes.iter().map(|index| attempts[*index].clone()).collect();
@@ -109,27 +125,59 @@ impl Probers {
                 && prefixes.iter().any(|prefix| prefix.holds(address))
         };
         let found = self.machines.iter().find(has).or_else(|| self.machines.iter().find(is_near));
-        found.map_or(INTERNET, |(name, _)| name)
+        let is_behind = self.behind.iter().any(|prefix| prefix.holds(address));
+        found.map_or(if is_behind { NEIGHBOUR } else { INTERNET }, |(name, _)| name)
     }
+}
+
+/// Attaches one more machine to the switch behind the edge, and gives the command that runs this program on it.
+fn neighbour(lab: &Lab, networks: &[Prefix]) -> io::Result<Command> {
+    let mut commands = format!(
+        "netns add {NEIGHBOUR}\nlink add {NEIGHBOUR} type veth peer name {ONLY} netns {NEIGHBOUR}\n\
+         link set {NEIGHBOUR} addrgenmode none\nlink set {NEIGHBOUR} master {INSIDE} up\n"
+    );
+    batch(lab.command_between("ip"), &[], &commands)?;
+    commands.clear();
+    for network in networks {
+        // The last one of the network is nobody's.
+        let own = Prefix { address: network.last(), length: network.length };
+        let nodad = if own.address.is_ipv6() { " nodad" } else { "" };
+        commands.push_str(&format!("address add {own} dev {ONLY}{nodad}\n"));
+    }
+    commands.push_str(&format!("link set {ONLY} up\nlink set lo up\n"));
+    for network in networks {
+        commands.push_str(&format!("route add default via {}\n", network.address));
+    }
+    batch(lab.command_between("ip"), &["-n", NEIGHBOUR], &commands)?;
+    Ok(in_neighbour(lab, "firewarden"))
+}
+
+fn in_neighbour(lab: &Lab, program: &str) -> Command {
+    let mut command = lab.command_between("ip");
+    command.args(["netns", "exec", NEIGHBOUR, program]);
+    command
 }
 
 /// Lets a namespace take packets that come in by an interface for addresses it doesn't have.
 fn take_all(ip: impl Fn() -> Command, interface: &str, preference: u32, more: &str) -> io::Result<()> {
     let rule = format!("rule add iif {interface} pref {preference} lookup {TABLE}");
     let both = format!("{rule}\nroute add local default dev lo table {TABLE}\n");
-    for (family, commands) in [("-4", format!("{both}{more}")), ("-6", both.clone())] {
-        // With `-force`, what is there from an earlier run is no trouble. Whether it works is seen before anything is
-        // concluded from it.
-        let mut child = ip()
-            .args([family, "-force", "-batch", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(commands.as_bytes())?;
-        }
-        child.wait()?;
+    batch(ip(), &["-4"], &format!("{both}{more}"))?;
+    batch(ip(), &["-6"], &both)
+}
+
+/// Runs commands of `ip`. With `-force`, what is there from an earlier run is no trouble; whether all of it works is seen
+/// before anything is concluded from it.
+fn batch(mut ip: Command, options: &[&str], commands: &str) -> io::Result<()> {
+    let mut child = ip
+        .args(options)
+        .args(["-force", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(commands.as_bytes())?;
     }
-    Ok(())
+    child.wait().map(drop)
 }

@@ -131,7 +131,7 @@ fn shown(finding: &Finding) -> Option<Shown> {
     Some(Shown {
         packet: witness.packet.clone(),
         attempt: attempt(witness),
-        by_arriving: witness.outcome.starts_with("delivered"),
+        arrives_at: witness.outcome.strip_prefix("delivered to ").map(str::to_owned),
     })
 }
 
@@ -146,18 +146,19 @@ fn attempt(witness: &Witness) -> Option<Attempt> {
     if field(["ct.state", "ct.state"]).is_some_and(|state| state != "new") {
         return None;
     }
+    let hops = field(["ttl", "ip6.hoplimit"]).and_then(|hops| hops.parse().ok());
     let port = |name| field([name, name]).and_then(|port| port.parse::<u16>().ok());
     match field(["l4proto", "l4proto"])? {
         "tcp" => {
             let flags = field(["tcp.flags", "tcp.flags"]);
             let target = Target::Tcp(SocketAddr::new(destination, port("tcp.dport")?));
             let is_first = flags.is_none_or(|flags| flags == "syn");
-            is_first.then_some(Attempt { source, source_port: port("tcp.sport"), target })
+            is_first.then_some(Attempt { source, source_port: port("tcp.sport"), hops, target })
         }
         "icmp" | "icmpv6" => {
             let kind = field(["icmp.type", "icmpv6.type"]);
             let is_echo = kind.is_some_and(|kind| ["echo-request", "8", "128"].contains(&kind));
-            is_echo.then_some(Attempt { source, source_port: None, target: Target::Echo(destination) })
+            is_echo.then_some(Attempt { source, source_port: None, hops, target: Target::Echo(destination) })
         }
         _ => None,
     }
@@ -204,7 +205,7 @@ fn plant_all(options: &Mutations, lab: &Lab) -> Result<Run, Stopped> {
     let samples = sample::draw(&stack.file, &outside, options.seed);
     let connections = samples.len();
     let probers = Probers::start(lab, &PROBER).map_err(|error| no_probers(&error))?;
-    let mut drill = Drill::begin(lab, probers, samples).map_err(problem)?;
+    let mut drill = Drill::begin(lab, &stack.file, probers, samples).map_err(problem)?;
     let bar = bar(drawn.len());
     let mut cases = Vec::new();
     for index in drawn {

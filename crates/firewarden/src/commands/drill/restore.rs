@@ -27,7 +27,7 @@ pub fn run(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
             let _ = writeln!(std::io::stderr(), "{what}");
         }
     };
-    let result = drill(&place.lab, &mut probers, &samples, &data(options), backup.path(), &mut tell);
+    let result = drill(&place.lab, &stack, &mut probers, &samples, &data(options), backup.path(), &mut tell);
     drop(probers);
     drop(place);
     let restored = result.map_err(super::problem)?;
