@@ -6,11 +6,11 @@ use super::loader::{Input, PATIENCE, load};
 use super::reading::Reader;
 use super::slots::Slots;
 use super::{clock, files, keep, raw};
-use crate::kernel::{RuleEdit, carry_out, is_overtaken, next};
+use crate::kernel::{is_overtaken, next};
+use crate::state::State;
 use crate::state::restore::{Others, scripts};
-use crate::state::{State, is_generation};
 use firewarden_change::delta::{Listing, inverse_script};
-use firewarden_change::plan::{Loader, Parent, Script};
+use firewarden_change::plan::{Loader, Script};
 use firewarden_change::trial::{Effect, Event, Kind, Origin, Outcome, Phase, Reading, Request, Rules, Trial};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::setsid;
@@ -60,7 +60,7 @@ fn again() -> io::Result<Command> {
 }
 
 /// A line in the guard's log, which nothing depends on.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let line =
         format!("{{\"at\":{},\"pid\":{},\"says\":{line:?}}}\n", clock::since_boot(), std::process::id());
     // The disk may be full.
@@ -216,13 +216,13 @@ impl Guard {
 
     fn load_forward(&mut self, until: u64) -> Event {
         if let Job::Plan { direct: Some(edits), parent, .. } = &self.terms.job {
-            match load_directly(edits, parent, &mut self.reader, until) {
+            match raw::load_directly(edits, parent, &mut self.reader, until) {
                 Ok(back) => {
                     self.raw = back;
                     return Event::Done;
                 }
-                Err(NotLoaded::Overtaken(holds)) => return Event::Overtaken(holds),
-                Err(NotLoaded::Refused(words)) => say(&format!("not loaded directly: {words}")),
+                Err(raw::NotLoaded::Overtaken(holds)) => return Event::Overtaken(holds),
+                Err(raw::NotLoaded::Refused(words)) => say(&format!("not loaded directly: {words}")),
             }
         }
         event(self.load_scripts(until))
@@ -405,55 +405,6 @@ impl Guard {
         }
         let _ = files::remove_file(&self.folder.join("reserve"));
         say("end");
-    }
-}
-
-/// Why a change wasn't told to the kernel directly.
-enum NotLoaded {
-    /// Somebody else changed the rules. Nothing was loaded, and nothing should be.
-    Overtaken(Result<Reading, String>),
-    /// It can't be told so. Nothing was loaded.
-    Refused(String),
-}
-
-/// Makes edits on exactly the rules that the plan was made from. Where others changed something in between that means
-/// nothing to these (as when fail2ban adds an element), it is tried again. Gives the way back.
-fn load_directly(
-    edits: &[RuleEdit],
-    parent: &Parent,
-    reader: &mut Reader,
-    until: u64,
-) -> Result<Option<raw::WayBack>, NotLoaded> {
-    let refused = |error: io::Error| NotLoaded::Refused(error.to_string());
-    loop {
-        let generation = reader
-            .generation_of(Rules::Old)
-            .ok_or_else(|| NotLoaded::Refused("the generation is not known".to_owned()))?;
-        let before = raw::before(edits).map_err(refused)?;
-        match carry_out(edits, generation) {
-            Ok(Some(new)) => {
-                reader.moved(next(generation), Rules::New);
-                return Ok(raw::back_from(edits, before, &new));
-            }
-            Ok(None) => {
-                reader.forget();
-                return Ok(None);
-            }
-            Err(error) if is_overtaken(&error) && clock::since_boot() < until => {
-                say("somebody else changed the rules meanwhile");
-                match reader.read_anew(parent) {
-                    Ok(reading) if reading.rules == Rules::Old => {}
-                    other => return Err(NotLoaded::Overtaken(other)),
-                }
-            }
-            Err(error) if is_generation(generation) => return Err(refused(error)),
-            // There was no answer. What came of it has to be read.
-            Err(error) => {
-                say(&format!("the kernel did not answer: {error}"));
-                reader.forget();
-                return Ok(None);
-            }
-        }
     }
 }
 

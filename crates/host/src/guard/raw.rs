@@ -1,8 +1,15 @@
-//! The quick way back in the kernel's own bytes. `nft` reads a whole chain before it puts a rule beside another one, which
+//! Single rules, and the quick way back, in the kernel's own bytes. `nft` reads a whole chain before it puts a rule beside another one, which
 //! takes it 20 seconds for 100,000 rules; the kernel needs a handle, and gives the rule back with everything it counted.
 
-use crate::kernel::{ChainName, RawRule, RuleEdit, edited, rules, transact, undo};
-use firewarden_change::plan::{Inverse, hex};
+use super::clock;
+use super::process::say;
+use super::reading::Reader;
+use crate::kernel::{
+    ChainName, RawRule, RuleEdit, carry_out, edited, is_overtaken, next, rules, transact, undo,
+};
+use crate::state::is_generation;
+use firewarden_change::plan::{Inverse, Parent, hex};
+use firewarden_change::trial::{Reading, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -88,6 +95,55 @@ pub fn back_from(
         sides.push((chain, rules, now));
     }
     text(&sides).map(WayBack::Known)
+}
+
+/// Why a change wasn't told to the kernel directly.
+pub enum NotLoaded {
+    /// Somebody else changed the rules. Nothing was loaded, and nothing should be.
+    Overtaken(Result<Reading, String>),
+    /// It can't be told so. Nothing was loaded.
+    Refused(String),
+}
+
+/// Makes edits on exactly the rules that the plan was made from. Where others changed something in between that means
+/// nothing to these (as when fail2ban adds an element), it is tried again. Gives the way back.
+pub fn load_directly(
+    edits: &[RuleEdit],
+    parent: &Parent,
+    reader: &mut Reader,
+    until: u64,
+) -> Result<Option<WayBack>, NotLoaded> {
+    let refused = |error: io::Error| NotLoaded::Refused(error.to_string());
+    loop {
+        let generation = reader
+            .generation_of(Rules::Old)
+            .ok_or_else(|| NotLoaded::Refused("the generation is not known".to_owned()))?;
+        let old = before(edits).map_err(refused)?;
+        match carry_out(edits, generation) {
+            Ok(Some(new)) => {
+                reader.moved(next(generation), Rules::New);
+                return Ok(back_from(edits, old, &new));
+            }
+            Ok(None) => {
+                reader.forget();
+                return Ok(None);
+            }
+            Err(error) if is_overtaken(&error) && clock::since_boot() < until => {
+                say("somebody else changed the rules meanwhile");
+                match reader.read_anew(parent) {
+                    Ok(reading) if reading.rules == Rules::Old => {}
+                    other => return Err(NotLoaded::Overtaken(other)),
+                }
+            }
+            Err(error) if is_generation(generation) => return Err(refused(error)),
+            // There was no answer. What came of it has to be read.
+            Err(error) => {
+                say(&format!("the kernel did not answer: {error}"));
+                reader.forget();
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// The chains whose rules steps add and delete; `None` where they do anything else.
