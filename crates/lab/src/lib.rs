@@ -16,6 +16,7 @@ pub mod probe;
 pub mod report;
 pub mod restore;
 pub mod sample;
+pub mod scenario;
 pub mod series;
 pub mod stack;
 pub mod supervisor;
