@@ -155,7 +155,8 @@ impl Reader {
         let fields = self.values.fields(node, "`change`", &CHANGE_KEYS)?;
         let host = self.needed(&fields, "`change`", "host", "whose rules are changed");
         let Some(node) = fields.get("edits") else {
-            let help = "list what is done to the host's files, such as `edits: [{ file: lb.nft, append: … }]`";
+            let help =
+                "list what is done to the host's files, such as `edits: [{ file: lb.nft, append: … }]`";
             self.values.missing(fields.span, "`change`", "edits", help);
             return None;
         };

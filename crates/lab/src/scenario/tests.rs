@@ -57,7 +57,11 @@ fn mistakes_are_told_with_what_to_do() {
         ("  host: lb\n", "", "drill-missing-key: `change` needs `host`"),
         (", put: drop", "", "drill-edit: an edit does one thing"),
         ("find: accept", "from: x, find: accept", "drill-edit: an edit does one thing"),
-        ("[20, 45]", "[45, 20]", "drill-type: `new` of `errors` is a range of percentages, such as `[20, 45]`, not a list"),
+        (
+            "[20, 45]",
+            "[45, 20]",
+            "drill-type: `new` of `errors` is a range of percentages, such as `[20, 45]`, not a list",
+        ),
         ("breaks: [public-web], ", "", "drill-missing-key: `expect` needs `breaks`"),
         ("expect", "expects", "drill-unknown-key: `expects` is not a key of the drill file"),
         (GOOD, "", "drill-type: the drill file is a map with keys, not nothing"),
@@ -65,9 +69,11 @@ fn mistakes_are_told_with_what_to_do() {
     ] {
         assert!(told(from, to).starts_with(expected), "{}", told(from, to));
     }
-    let times = "postmortem: { began: 2024-02-18T10:00:00Z, resolved: 2024-02-18T09:00:00Z, impact: all }\nchange:";
+    let times =
+        "postmortem: { began: 2024-02-18T10:00:00Z, resolved: 2024-02-18T09:00:00Z, impact: all }\nchange:";
     assert_eq!(told("change:", times), "drill-times: the times of the postmortem are out of order");
-    let zone = "postmortem: { began: 2024-02-18 10:00, resolved: 2024-02-18T09:00:00Z, impact: all }\nchange:";
+    let zone =
+        "postmortem: { began: 2024-02-18 10:00, resolved: 2024-02-18T09:00:00Z, impact: all }\nchange:";
     assert_eq!(told("change:", zone), "drill-time: `began` is no time");
 }
 

@@ -38,10 +38,10 @@ pub fn probes(site: &Site) -> Result<Vec<Probed>, Diagnostic> {
     let legs = [
         ("internet -> lb:443, IPv4", Leg::Site { ipv6: false, user: 1 }),
         ("internet -> lb:443, IPv6", Leg::Site { ipv6: true, user: 1 }),
-        ("lb -> first server:8080", Leg::Server(0)),
-        ("lb -> second server:8080", Leg::Server(1)),
-        ("first server -> db:5432", Leg::Database(0)),
-        ("second server -> db:5432", Leg::Database(1)),
+        ("lb -> first server:8080", Leg::Server { ipv6: false, server: 0 }),
+        ("lb -> second server:8080", Leg::Server { ipv6: false, server: 1 }),
+        ("first server -> db:5432", Leg::Database { ipv6: false, server: 0 }),
+        ("second server -> db:5432", Leg::Database { ipv6: false, server: 1 }),
     ];
     let mut ports = Ports::default();
     let mut made = Vec::new();
