@@ -112,6 +112,9 @@ pub enum SchemaOf {
     /// `policy.yaml`.
     #[cfg(feature = "apply")]
     Policy,
+    /// A drill file.
+    #[cfg(feature = "lab")]
+    Drill,
     /// The page's data of a drill, `drill-report.json`.
     #[cfg(feature = "lab")]
     DrillReport,

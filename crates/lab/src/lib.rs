@@ -6,6 +6,7 @@
 //! comes along, [`application`] what runs on its servers.
 
 pub mod application;
+pub mod drill;
 pub mod layout;
 pub mod load;
 pub mod mutation;

@@ -3,11 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Break the lab on purpose, and see what that does.
+/// Outages as exercises: whether a change that causes one is refused, undone in seconds, and what it is like without.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  sudo firewarden drill mutations --count 60\n\ndocs/drills.md tells more."
-)]
+#[command(after_help = "Examples:\n  \
+firewarden drill list\n  \
+firewarden drill run 000 --prevent\n  \
+sudo firewarden drill run 003 --apply --runs 10 --report reports\n  \
+sudo firewarden drill mutations --count 60\n\n\
+docs/drills.md tells how to write one.")]
 pub struct Drill {
     #[command(subcommand)]
     pub command: DrillCommand,
@@ -16,10 +19,58 @@ pub struct Drill {
 /// What is done.
 #[derive(Debug, Subcommand)]
 pub enum DrillCommand {
+    /// List the drills that come along.
+    List,
+    Run(Run),
     Mutations(Mutations),
     Restore(Restore),
     #[command(hide = true)]
     Prober(Prober),
+}
+
+/// Run drills.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+firewarden drill run --all --prevent\n  \
+sudo firewarden drill run 001 --apply\n  \
+sudo firewarden drill run mine.yaml --observe --name web --report reports\n\n\
+Exit codes: 0 every run ended as its drill expects; 1 one didn't; 2 wrong usage or input.")]
+pub struct Run {
+    /// Names of drills that come along, or drill files.
+    #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
+    pub drills: Vec<String>,
+    /// All drills that come along.
+    #[arg(long, conflicts_with = "drills")]
+    pub all: bool,
+    #[command(flatten)]
+    pub mode: Modes,
+    /// How often.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// A lab that is up; by default, one is built for these runs.
+    #[arg(long, value_name = "LAB")]
+    pub name: Option<String>,
+    /// How long the fault lasts with `--observe`, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=600))]
+    pub seconds: u32,
+    /// Write a report into this folder: page, JUnit, JSON, and a journal of each run.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+}
+
+/// How.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Modes {
+    /// The change has to be refused, with the line. Needs neither root nor a lab.
+    #[arg(long)]
+    pub prevent: bool,
+    /// The change is let through on purpose: probes have to fail, and the old rules to return.
+    #[arg(long)]
+    pub apply: bool,
+    /// Nothing protects the service for some seconds: what its users see.
+    #[arg(long)]
+    pub observe: bool,
 }
 
 /// Plant small mistakes in a lab's rulesets, one after the other: what `check` says of each intent has to be what new

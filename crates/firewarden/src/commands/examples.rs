@@ -8,8 +8,13 @@ use super::{Stopped, internal};
 use crate::cli::{Check, Diff, Input};
 use crate::load::Texts;
 use crate::output::{AnswerFormat, Color, Format};
+use imara_diff::{Algorithm, Diff as Compared, InternedInput};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Lines around a change that are shown.
+const CONTEXT: usize = 1;
 
 /// The stack file of the web stack.
 pub const WEB_STACK: &str = "examples/webstack/firewarden.yaml";
@@ -90,4 +95,29 @@ pub fn compared(before: &Path, after: &Path, texts: &Texts, color: Color) -> Res
         budget: None,
     };
     diff::compare(&options, &versions, color)?.map_err(|what| internal(&what))
+}
+
+/// How a text of rules became another one, as a diff with a line of context. Both are known by their paths.
+pub fn difference(old: &Path, new: &Path, texts: &Texts) -> String {
+    let text = |path: &Path| texts.get(path).map(|text| text.to_string()).unwrap_or_default();
+    // What iptables-save says of the day isn't a rule.
+    let said = |line: &&str| !line.starts_with("# Generated") && !line.starts_with("# Completed");
+    let (before, after) = (text(old), text(new));
+    let before: Vec<&str> = before.lines().filter(said).collect();
+    let after: Vec<&str> = after.lines().filter(said).collect();
+    let mut input = InternedInput::default();
+    input.update_before(before.iter().copied());
+    input.update_after(after.iter().copied());
+    let mut out = format!("--- {}\n+++ {}\n", old.display(), new.display());
+    for hunk in Compared::compute(Algorithm::Histogram, &input).hunks() {
+        let (from, to) = (hunk.before.start as usize, hunk.before.end as usize);
+        let lines = |mark: char, lines: &[&str], range: Range<usize>| -> String {
+            lines.get(range).unwrap_or_default().iter().map(|line| format!("{mark}{line}\n")).collect()
+        };
+        out += &lines(' ', &before, from.saturating_sub(CONTEXT)..from);
+        out += &lines('-', &before, from..to);
+        out += &lines('+', &after, hunk.after.start as usize..hunk.after.end as usize);
+        out += &lines(' ', &before, to..(to + CONTEXT).min(before.len()));
+    }
+    out
 }

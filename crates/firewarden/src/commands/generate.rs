@@ -44,6 +44,8 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         #[cfg(feature = "apply")]
         SchemaOf::Policy => firewarden_change::policy::policy_schema(),
         #[cfg(feature = "lab")]
+        SchemaOf::Drill => firewarden_lab::scenario::scenario_schema(),
+        #[cfg(feature = "lab")]
         SchemaOf::DrillReport => firewarden_lab::report::schema(),
         #[cfg(feature = "lab")]
         SchemaOf::Load => firewarden_lab::load::schema(),

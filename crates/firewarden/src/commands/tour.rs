@@ -19,7 +19,6 @@ use crate::output::{AnswerFormat, Color};
 use firewarden_change::plan::sha256;
 use firewarden_diagnostic::render::{HumanOptions, Style, render_human};
 use firewarden_diagnostic::{Report, SourceMap, Verdict};
-use imara_diff::{Algorithm, Diff, InternedInput};
 use outages::{Postmortem, postmortem};
 use site::{IPV6_EVERY, Site, USERS};
 use stage::Stage;
@@ -27,9 +26,6 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trial::Course;
-
-/// Lines around a change that are shown.
-const CONTEXT: usize = 1;
 
 /// Runs the command.
 pub fn run(options: &Tour, color: Color) -> Result<ExitCode, Stopped> {
@@ -82,31 +78,11 @@ fn happened(told: &Postmortem) -> String {
     text
 }
 
-/// The rules that come and go, as a diff with a line of context.
+/// The rules that come and go.
 fn change(told: &Postmortem, after: &Path, texts: &Texts) -> String {
     let new = after.with_file_name(told.file);
     let old = Path::new(WEB_STACK).with_file_name(told.file);
-    let text = |path: &Path| texts.get(path).map(|text| text.to_string()).unwrap_or_default();
-    // What iptables-save says of the day isn't a rule.
-    let said = |line: &&str| !line.starts_with("# Generated") && !line.starts_with("# Completed");
-    let (before, after) = (text(&old), text(&new));
-    let before: Vec<&str> = before.lines().filter(said).collect();
-    let after: Vec<&str> = after.lines().filter(said).collect();
-    let mut input = InternedInput::default();
-    input.update_before(before.iter().copied());
-    input.update_after(after.iter().copied());
-    let mut out = format!("--- {}\n+++ {}\n", old.display(), new.display());
-    for hunk in Diff::compute(Algorithm::Histogram, &input).hunks() {
-        let (from, to) = (hunk.before.start as usize, hunk.before.end as usize);
-        let lines = |mark: char, lines: &[&str], range: std::ops::Range<usize>| -> String {
-            lines.get(range).unwrap_or_default().iter().map(|line| format!("{mark}{line}\n")).collect()
-        };
-        out += &lines(' ', &before, from.saturating_sub(CONTEXT)..from);
-        out += &lines('-', &before, from..to);
-        out += &lines('+', &after, hunk.after.start as usize..hunk.after.end as usize);
-        out += &lines(' ', &before, to..(to + CONTEXT).min(before.len()));
-    }
-    out
+    examples::difference(&old, &new, texts)
 }
 
 /// The first finding as `check` shows it, and how many there are.

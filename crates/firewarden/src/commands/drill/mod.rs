@@ -1,8 +1,12 @@
-//! `firewarden drill`: the lab is broken on purpose.
+//! `firewarden drill`: outages as exercises, on the model and on a lab that is broken on purpose.
 
 mod mutations;
 mod place;
+mod prevent;
+mod reports;
 mod restore;
+mod run;
+mod subject;
 
 use super::{Stopped, lab};
 use crate::cli::drill::{Drill, DrillCommand};
@@ -14,6 +18,8 @@ use std::process::ExitCode;
 /// Runs it.
 pub fn run(options: &Drill, color: Color) -> Result<ExitCode, Stopped> {
     match &options.command {
+        DrillCommand::List => run::list(),
+        DrillCommand::Run(options) => run::run(options, color),
         DrillCommand::Mutations(options) => mutations::run(options, color),
         DrillCommand::Restore(options) => restore::run(options, color),
         DrillCommand::Prober(prober) => {
