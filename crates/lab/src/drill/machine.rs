@@ -2,7 +2,7 @@
 
 use super::DrillError;
 use crate::layout::{self, Loader, RulesFile};
-use crate::outside::CLIENT;
+use crate::outside::{self, CLIENT};
 use crate::place::{Lab, NETWORKS};
 use crate::stack::BUILT_IN;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
@@ -19,10 +20,11 @@ use std::thread;
 const FOLDER: &str = "/run/firewarden/drill";
 /// How long a probe may take, in seconds, and each connection that it makes.
 const PROBE_SECONDS: &str = "4";
-const CONNECTION_SECONDS: &str = "0.5";
-/// Connections of a probe where chance may decide, and of others.
-const MANY: u32 = 16;
-const FEW: u32 = 2;
+const CONNECTION_MILLISECONDS: u32 = 500;
+/// Connections of a probe where the source port may decide.
+const SPREAD: u16 = 16;
+/// The first port that the load balancer uses (`net.ipv4.ip_local_port_range`).
+const FIRST_PORT: u16 = 1024;
 
 /// What a machine said, and when.
 pub struct Heard {
@@ -241,32 +243,65 @@ fn said(event: &Value) -> Option<Said> {
 /// New connections from where the service is used: users to the site, load balancer to servers, servers to the database.
 fn probes(lab: &Lab) -> Vec<String> {
     let mut made = Vec::new();
-    let mut add = |from: &str, to: &str, address: std::net::IpAddr, port: u16, times: u32| {
-        let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
-        made.push(format!(
-            "{from} to {to}:{port} {family}=nsenter --net={NETWORKS}/{from} -- bash -c 'for i in {{1..{times}}}; do timeout \
-             {CONNECTION_SECONDS} bash -c \"exec 3<>/dev/tcp/{address}/{port}\" || exit 1; done'"
-        ));
-    };
-    let addresses = |host: &str| -> Vec<(String, std::net::IpAddr)> {
+    let addresses = |host: &str| -> Vec<(String, IpAddr)> {
         let machines = lab.layout().of_host(host);
         machines
             .flat_map(|machine| machine.addresses().map(|address| (machine.name.clone(), address)))
             .collect()
     };
-    for address in [lab.site(false), lab.site(true)].into_iter().flatten() {
-        add(CLIENT, "the site", address, 443, FEW);
+    let of = |machine: &str, like: IpAddr| {
+        let found = lab.layout().machine(machine)?.addresses();
+        found.into_iter().find(|own| own.is_ipv6() == like.is_ipv6())
+    };
+    for site in [lab.site(false), lab.site(true)].into_iter().flatten() {
+        made.push(probe((CLIENT, outside::user(0, site.is_ipv6())), ("the site", site, 443), None));
     }
     for (server, address) in addresses("app") {
-        add("lb", &server, address, 8080, MANY);
+        if let Some(own) = of("lb", address) {
+            made.push(probe(("lb", own), (&server, address, 8080), Some(SPREAD)));
+        }
     }
     let servers: Vec<String> = lab.layout().of_host("app").map(|machine| machine.name.clone()).collect();
     for (database, address) in addresses("db") {
         for server in &servers {
-            add(server, &database, address, 5432, FEW);
+            if let Some(own) = of(server, address) {
+                made.push(probe((server, own), (&database, address, 5432), None));
+            }
         }
     }
     made
+}
+
+/// A probe: a name, and commands of a shell that end well where every connection comes about. Where a source port may decide,
+/// the connections come from ports that are spread over all of them: left to itself, the kernel takes neighbours. A port that
+/// is taken says nothing.
+fn probe(
+    (from, source): (&str, IpAddr),
+    (to, address, port): (&str, IpAddr, u16),
+    spread: Option<u16>,
+) -> String {
+    let target = SocketAddr::new(address, port);
+    let attempt = |source_port: String| {
+        format!(
+            "{{\"source\":\"{source}\",\"source_port\":{source_port},\"target\":{{\"tcp\":\"{target}\"}}}}"
+        )
+    };
+    let attempts: Vec<String> = match spread {
+        None => vec![attempt("null".to_owned())],
+        Some(count) => {
+            let step = (u16::MAX - FIRST_PORT) / count;
+            (0..count)
+                .map(|number| attempt(format!("$(({} + R % {step}))", FIRST_PORT + number * step)))
+                .collect()
+        }
+    };
+    let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    format!(
+        "{from} to {to}:{port} {family}=R=$$\nnsenter --net={NETWORKS}/{from} -- firewarden drill prober <<END | \
+         sed 's/{{\"failed\":\"[^\"]*in use[^\"]*\"}}//g' | grep -Eqv 'silent|refused|failed'\n\
+         {{\"patience\":{CONNECTION_MILLISECONDS},\"attempts\":[{}]}}\nEND",
+        attempts.join(",")
+    )
 }
 
 /// Runs commands of a shell on a host of the lab.

@@ -260,10 +260,14 @@ impl Live<'_> {
         let moment = |at: u64| zero + Duration::from_millis(at);
         let failing = series.users_of(None).filter_map(|user| user.first_error);
         if let Some(first) = failing.filter(|at| fault.is_some_and(|fault| at + HEAD >= fault)).min() {
-            course.at(moment(first), What::FirstUserError, "");
+            // A request that was due shortly before may have been sent after.
+            course.at(moment(first.max(fault.unwrap_or(0))), What::FirstUserError, "");
         }
         match (restored, series.recovered()) {
-            (true, Some(at)) => course.at(moment(at), What::Restored, ""),
+            // Before the fault is over, chance may serve everybody.
+            (true, Some(at)) => {
+                course.at(moment(at.max(course.when(What::Reverted).unwrap_or(0))), What::Restored, "");
+            }
             (true, None) => {
                 if let Some(reverted) = course.when(What::Reverted) {
                     course.at(moment(reverted), What::Restored, "no request failed");

@@ -24,6 +24,8 @@ pub struct Probes<'p> {
 enum Ended {
     Connection(usize, Probed),
     Command(usize, Ran),
+    /// No connection can be tried.
+    Impossible(std::io::Error),
 }
 
 impl<'p> Probes<'p> {
@@ -49,40 +51,49 @@ impl<'p> Probes<'p> {
         mut broken: impl FnMut(&str) -> Result<(), Diagnostic>,
     ) -> Result<bool, Diagnostic> {
         let given_up = &AtomicBool::new(false);
+        let (sender, ended) = mpsc::channel();
+        self.connect(sender.clone());
         thread::scope(|scope| {
-            let (sender, ended) = mpsc::channel();
-            let connections = sender.clone();
-            let made = scope.spawn(move || {
-                let each = |number: usize, probed: &Probed| {
-                    // Nobody listens any more once a probe has failed.
-                    let _ = connections.send(Ended::Connection(number, probed.clone()));
-                };
-                probe_all(self.probes, None, self.patience, &each).map(|_| ())
-            });
             for (number, command) in self.commands.iter().enumerate() {
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let ran = command.run(self.patience, given_up);
+                    // Nobody listens any more once a probe has failed.
                     let _ = sender.send(Ended::Command(number, ran));
                 });
             }
             drop(sender);
-            let mut asked = Ok(false);
             for ended in ended {
+                if let Ended::Impossible(error) = &ended {
+                    return Err(failed(error));
+                }
                 if let Some(name) = self.tell(&ended, teller) {
-                    asked = broken(&name).map(|()| true);
                     given_up.store(true, Ordering::Relaxed);
-                    break;
+                    return broken(&name).map(|()| true);
                 }
             }
-            let made = joined(made).map_err(|error| failed(&error));
-            asked.and_then(|found| made.map(|()| found))
+            Ok(false)
         })
+    }
+
+    /// Makes the connections on a thread that nobody has to wait for: one that mustn't come about takes all of its time.
+    fn connect(&self, sender: mpsc::Sender<Ended>) {
+        let (probes, patience) = (self.probes.to_vec(), self.patience);
+        thread::spawn(move || {
+            // As above.
+            let each = |number: usize, probed: &Probed| {
+                let _ = sender.send(Ended::Connection(number, probed.clone()));
+            };
+            if let Err(error) = probe_all(&probes, None, patience, &each) {
+                let _ = sender.send(Ended::Impossible(error));
+            }
+        });
     }
 
     /// Tells how a probe went, and gives its name where it failed and held before.
     fn tell(&self, ended: &Ended, teller: &Teller) -> Option<String> {
         let (held, holds, name) = match ended {
+            Ended::Impossible(_) => return None,
             Ended::Connection(number, probed) => {
                 let (probe, before) = (self.probes.get(*number)?, self.before.get(*number)?);
                 let (held, holds) = (before.holds(probe), probed.holds(probe));
