@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The formats that have a schema, with the version in the file's name.
-const SCHEMAS: [(&str, u32); 10] = [
+const SCHEMAS: [(&str, u32); 11] = [
     ("report", 1),
     ("stack", 1),
     ("diff", 1),
@@ -16,11 +16,12 @@ const SCHEMAS: [(&str, u32); 10] = [
     ("change", 1),
     ("policy", 1),
     ("load", 1),
+    ("drill", 1),
     ("drill-report", 1),
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 40] = [
+const COMMANDS: [&str; 44] = [
     "check",
     "diff",
     "audit",
@@ -58,6 +59,10 @@ const COMMANDS: [&str; 40] = [
     "lab status",
     "lab exec",
     "lab load",
+    "drill",
+    "drill list",
+    "drill run",
+    "drill mutations",
     "completions",
     "man",
     "schema",
