@@ -21,7 +21,7 @@ const SCHEMAS: [(&str, u32); 11] = [
 ];
 
 /// The commands in the order of the documentation.
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 45] = [
     "check",
     "diff",
     "audit",
@@ -63,6 +63,7 @@ const COMMANDS: [&str; 44] = [
     "drill list",
     "drill run",
     "drill mutations",
+    "drill restore",
     "completions",
     "man",
     "schema",
