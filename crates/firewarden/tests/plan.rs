@@ -274,3 +274,32 @@ fn iptables_keeps_the_chains_of_others() {
     load(&made.rollback);
     assert_eq!(digest(), made.parent.ruleset);
 }
+
+/// nft has other words for states, protocols and comments that iptables loaded, once it has read its own listing.
+#[test]
+fn rules_of_iptables_in_the_words_of_iptables_have_a_way_back() {
+    let Some(namespace) = namespace("") else { return };
+    let example = |path: &str| common::repository().join("examples").join(path).display().to_string();
+    let (old, new) = (example("webstack/app.rules"), example("outages/000/app.rules"));
+    namespace.shell(&format!(
+        "iptables-nft-restore {old}\nip6tables-nft-restore {}",
+        example("webstack/app6.rules")
+    ));
+    let folder = Folder::with(&[]);
+    plan(&namespace, &folder, &[&new, "--out", "plan.json"])
+        .expect(0, &["newly blocked", "rollback by 1 script"]);
+    let made = read(&folder);
+    let digest = || namespace.within(firewarden_host::state::State::read).unwrap().digest();
+    let load = |scripts: &[firewarden_change::plan::Script]| {
+        for script in scripts {
+            folder.write("script", script.text.as_bytes());
+            let file = folder.path().join("script").display().to_string();
+            namespace.shell(&format!("iptables-nft-restore --noflush {file}"));
+        }
+    };
+    assert_eq!(digest(), made.parent.ruleset);
+    load(&made.forward);
+    assert_eq!(digest(), made.result);
+    load(&made.rollback);
+    assert_eq!(digest(), made.parent.ruleset);
+}

@@ -61,6 +61,13 @@ pub fn run(options: &Tour, color: Color) -> Result<ExitCode, Stopped> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The number of an outage, and how many minutes it lasted.
+#[cfg(all(test, feature = "lab"))]
+pub fn lasted(outage: crate::cli::tour::Outage) -> (&'static str, u32) {
+    let told = postmortem(outage);
+    (told.number, told.minutes())
+}
+
 fn happened(told: &Postmortem) -> String {
     let mut text = format!(
         "{}, {} to {} ({}): {}; {}.\n\n",

@@ -100,3 +100,21 @@ fn unknown(named: &str) -> Diagnostic {
         None => problem.help("give a name of `firewarden drill list`, or a drill file"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tour::Outage;
+    use crate::commands::tour::lasted;
+    use clap::ValueEnum;
+
+    #[test]
+    fn drills_and_the_tour_tell_the_same_of_the_outages() {
+        for outage in Outage::value_variants() {
+            let (number, minutes) = lasted(*outage);
+            let Ok(subject) = Subject::find(number) else { panic!("there is no drill {number}") };
+            let told = subject.scenario.postmortem.unwrap();
+            assert_eq!(told.lasted() / 60_000.0, f64::from(minutes), "{number}");
+        }
+    }
+}
