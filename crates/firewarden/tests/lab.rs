@@ -5,20 +5,17 @@
 
 mod common;
 
+use common::labs::{END, RECORDS, all_gone, fresh_name, processes_of};
 use common::{Folder, Run, repository, run_in};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_firewarden");
-const RECORDS: &str = "/run/firewarden/labs";
-/// How long the kernel may take to end everything that was in a lab.
-const END: Duration = Duration::from_secs(10);
 
 /// A lab that ends with the value.
 struct Lab {
@@ -86,26 +83,6 @@ impl Drop for Lab {
     }
 }
 
-/// A name that nobody else uses; `None`, with the reason on standard error, where labs can't be built here.
-fn fresh_name() -> Option<String> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let missing = firewarden_lab::packages::missing();
-    let why = match (is_root(), missing.is_empty()) {
-        (false, _) => "labs need root rights".to_owned(),
-        (true, false) => format!("packages are missing: {}", missing.join(" ")),
-        (true, true) => {
-            return Some(format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        }
-    };
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "this has to be tested in CI: {why}");
-    eprintln!("skipped: {why}");
-    None
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
 /// What a lab could leave on this machine: mounts, interfaces, named network namespaces.
 fn traces() -> (String, String, Vec<PathBuf>) {
     let interfaces = fs::read_to_string("/proc/net/dev").unwrap();
@@ -114,26 +91,6 @@ fn traces() -> (String, String, Vec<PathBuf>) {
         fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     named.sort();
     (fs::read_to_string("/proc/self/mountinfo").unwrap(), names.collect(), named)
-}
-
-/// The processes in a process namespace, by the inode of it. Those that only wait for somebody to read their exit status
-/// hold nothing any more.
-fn processes_of(namespace: u64) -> Vec<PathBuf> {
-    let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let inside = |path: &PathBuf| {
-        let ended = fs::read_to_string(path.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
-        !ended && fs::metadata(path.join("ns/pid")).is_ok_and(|found| found.ino() == namespace)
-    };
-    entries.filter(inside).collect()
-}
-
-#[track_caller]
-fn all_gone(namespace: u64) {
-    let deadline = Instant::now() + END;
-    while !processes_of(namespace).is_empty() {
-        assert!(Instant::now() < deadline, "still there: {:?}", processes_of(namespace));
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

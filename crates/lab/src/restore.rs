@@ -6,6 +6,7 @@ use crate::place::{Lab, TEMPORARY};
 use crate::probe::Probers;
 use crate::sample::{Sample, broken};
 use firewarden_verify::stack::StackFile;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -77,38 +78,76 @@ struct Manifest {
     data: String,
 }
 
-/// How the drill went.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The version of [`Restored`] as JSON.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How the drill went. This is the published format (`docs/schema/restore-drill-v1.json`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Firewarden restore drill, version 1")]
 pub struct Restored {
-    /// The version of this, as JSON.
+    /// The version of this format: 1.
     pub version: u32,
-    /// Files in the backup, and how long making it took, in seconds.
+    /// Files in the backup.
     pub files: usize,
-    /// See [`Restored::files`].
+    /// How long making the backup took, in seconds.
     pub backup_seconds: f64,
-    /// What the wipe broke: intents that didn't hold afterwards, as their numbers in the stack file.
+    /// What the wipe broke: intents that didn't hold afterwards, counted from 0 in the stack file's order.
     pub broken: Vec<usize>,
     /// From the wipe until every intent held again, in seconds.
     pub rto_seconds: f64,
     /// From the backup until the wipe, in seconds: what was written meanwhile is lost.
     pub rpo_seconds: f64,
-    /// The data's checksum when the backup was made, right before the wipe, and after the restore.
-    pub checksums: [String; 3],
-    /// Files whose content isn't what the backup's list says, or that are missing.
+    /// What the checksum command printed of the data.
+    pub checksums: Checksums,
+    /// Commands of the data that failed at the restore or after it, with their words.
+    pub failed: Vec<String>,
+    /// Files of the backup that aren't as it has them, or that are missing.
     pub different: Vec<String>,
-    /// Whether the journal of each host that has one is whole; with its words where it isn't.
-    pub journals: BTreeMap<String, Result<(), String>>,
+    /// The journal of each host that has one.
+    pub journals: BTreeMap<String, Journal>,
     /// Connections that aren't as they should be afterwards.
     pub not_green: Vec<String>,
+}
+
+/// The data's checksum over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Checksums {
+    /// When the backup was made.
+    pub backup: String,
+    /// Right before the wipe.
+    pub before_wipe: String,
+    /// After the restore; `null` where there was none to be had.
+    pub restored: Option<String>,
+}
+
+/// What `firewarden journal verify` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Journal {
+    /// Every entry is there, as it was written.
+    Whole,
+    /// Something isn't; its words.
+    Damaged(String),
+}
+
+/// The JSON Schema of [`Restored`].
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Restored).to_value()
 }
 
 impl Restored {
     /// Whether all of it is back as it was when the backup was made.
     pub fn is_whole(&self) -> bool {
         self.different.is_empty()
+            && self.failed.is_empty()
             && self.not_green.is_empty()
-            && self.checksums[0] == self.checksums[2]
-            && self.journals.values().all(Result::is_ok)
+            && self.is_data_back()
+            && self.journals.values().all(|journal| *journal == Journal::Whole)
+    }
+
+    /// Whether the data are those of the backup.
+    pub fn is_data_back(&self) -> bool {
+        self.checksums.restored.as_ref() == Some(&self.checksums.backup)
     }
 }
 
@@ -141,7 +180,7 @@ pub fn drill(
     let backed_up = Instant::now();
     // What is written between backup and disaster is what a recovery point objective is about.
     command_of(lab, data, &data.write, "")?;
-    let before_wipe = command_of(lab, data, &data.checksum, "")?;
+    let before_wipe = checksum(lab, data)?;
     tell("wipe");
     let wiped = Instant::now();
     wipe(lab, data)?;
@@ -150,23 +189,26 @@ pub fn drill(
         broken(lab, stack, probers, samples, |_| false)?.into_iter().map(|(intent, _)| intent).collect();
     lost.dedup();
     tell("restore");
-    bring_back(lab, data, folder)?;
+    let mut failed = Vec::new();
+    // A restore that doesn't work is what a drill is to find.
+    failed.extend(bring_back(lab, data, folder)?.err().map(|error| error.to_string()));
     forget_connections(lab)?;
     let not_green: Vec<String> =
         broken(lab, stack, probers, samples, |_| true)?.into_iter().map(|(_, words)| words).collect();
     let whole = Instant::now();
     tell("proof: digests, journals, data");
-    let after = command_of(lab, data, &data.checksum, "")?;
+    let restored = checksum(lab, data).map_err(|error| failed.push(error.to_string())).ok();
     let different = differing(lab, &manifest)?;
     let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
     Ok(Restored {
-        version: 1,
+        version: FORMAT_VERSION,
         files: manifest.files.len(),
         backup_seconds: seconds(begun, backed_up),
         broken: lost,
         rto_seconds: seconds(wiped, whole),
         rpo_seconds: seconds(backed_up, wiped),
-        checksums: [manifest.data, before_wipe, after],
+        checksums: Checksums { backup: manifest.data, before_wipe, restored },
+        failed,
         different,
         journals: journals(lab)?,
         not_green,
@@ -210,7 +252,7 @@ fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, DrillError
     }
     let dump = command_of(lab, data, &data.backup, "")?;
     put(folder, DATA, dump.as_bytes(), &mut files)?;
-    let manifest = Manifest { files, data: command_of(lab, data, &data.checksum, "")? };
+    let manifest = Manifest { files, data: checksum(lab, data)? };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     fs::write(folder.join(MANIFEST), text).map_err(|error| failed("the backup's list", error))?;
     Ok(manifest)
@@ -317,7 +359,8 @@ fn wipe(lab: &Lab, data: &Data) -> Result<(), DrillError> {
     Ok(())
 }
 
-fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<(), DrillError> {
+/// Loads rules, state and data out of the backup. The inner error is that of the data's own command.
+fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<Result<(), DrillError>, DrillError> {
     let read = |path: &Path| fs::read(path).map_err(|error| failed(&path.display().to_string(), error));
     // Rules first: until they are back, everybody gets everywhere.
     for machine in &lab.layout().machines {
@@ -337,8 +380,7 @@ fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<(), DrillError> {
         restore_file(&path, &content).map_err(|error| failed(&path.display().to_string(), error))?;
     }
     let dump = read(&folder.join(DATA))?;
-    command_of(lab, data, &data.restore, &String::from_utf8_lossy(&dump))?;
-    Ok(())
+    Ok(command_of(lab, data, &data.restore, &String::from_utf8_lossy(&dump)).map(drop))
 }
 
 /// State folders are root's own.
@@ -363,7 +405,7 @@ fn differing(lab: &Lab, manifest: &Manifest) -> Result<Vec<String>, DrillError> 
 }
 
 /// Whether the journals that came back are whole.
-fn journals(lab: &Lab) -> Result<BTreeMap<String, Result<(), String>>, DrillError> {
+fn journals(lab: &Lab) -> Result<BTreeMap<String, Journal>, DrillError> {
     let mut found = BTreeMap::new();
     for machine in &lab.layout().machines {
         if !lab.state(&machine.name)?.join("journal.sqlite").exists() {
@@ -372,12 +414,17 @@ fn journals(lab: &Lab) -> Result<BTreeMap<String, Result<(), String>>, DrillErro
         let output = run(lab.command(&machine.name, "firewarden")?.args(["journal", "verify"]), "")
             .map_err(|error| failed("firewarden journal verify", error))?;
         let verdict = match output.status.success() {
-            true => Ok(()),
-            false => Err(words(&output)),
+            true => Journal::Whole,
+            false => Journal::Damaged(words(&output)),
         };
         found.insert(machine.name.clone(), verdict);
     }
     Ok(found)
+}
+
+/// What the data's checksum command prints.
+fn checksum(lab: &Lab, data: &Data) -> Result<String, DrillError> {
+    Ok(command_of(lab, data, &data.checksum, "")?.trim().to_owned())
 }
 
 /// Runs one of the data's commands; gives what it prints.
@@ -428,15 +475,16 @@ mod tests {
 
     fn restored() -> Restored {
         Restored {
-            version: 1,
+            version: FORMAT_VERSION,
             files: 3,
             backup_seconds: 0.1,
             broken: vec![2],
             rto_seconds: 1.0,
             rpo_seconds: 0.5,
-            checksums: ["a".into(), "b".into(), "a".into()],
+            checksums: Checksums { backup: "a".into(), before_wipe: "b".into(), restored: Some("a".into()) },
+            failed: Vec::new(),
             different: Vec::new(),
-            journals: [("edge".to_owned(), Ok(()))].into(),
+            journals: [("edge".to_owned(), Journal::Whole)].into(),
             not_green: Vec::new(),
         }
     }
@@ -444,11 +492,16 @@ mod tests {
     #[test]
     fn whole_is_what_is_as_it_was_at_the_backup() {
         assert!(restored().is_whole(), "what was written after the backup is lost, and that is no damage");
-        let changes: [fn(&mut Restored); 4] = [
+        let changes: [fn(&mut Restored); 6] = [
             |restored| restored.different.push("rules/edge.nft".into()),
             |restored| restored.not_green.push("a -> b: no answer".into()),
-            |restored| restored.checksums[2] = "b".into(),
-            |restored| drop(restored.journals.insert("lb".into(), Err("an entry is missing".into()))),
+            |restored| restored.checksums.restored = Some("b".into()),
+            |restored| restored.checksums.restored = None,
+            |restored| restored.failed.push("`psql` on db: it ended with 2".into()),
+            |restored| {
+                let damage = Journal::Damaged("an entry is missing".into());
+                restored.journals.insert("lb".into(), damage);
+            },
         ];
         for change in changes {
             let mut spoiled = restored();

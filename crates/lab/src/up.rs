@@ -4,6 +4,7 @@ use crate::layout::Layout;
 use crate::place::{FORMAT_VERSION, Lab, LabError, PATH, Record, Records, TEMPORARY, began, end};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub enum Event {
 
 /// The line that lets a lab live on without the one who asked for it.
 pub(crate) const STAY: &str = "stay\n";
+/// The line that lets it live on until this process ends.
+pub(crate) const STAY_HERE: &str = "stay-here\n";
 
 /// A program and its arguments that end in [`crate::supervisor::serve`] with `detach`.
 #[derive(Clone, Debug)]
@@ -79,6 +82,27 @@ pub struct Launcher {
 /// # Errors
 /// [`LabError`]: the name is taken, or what could not be done.
 pub fn up(wanted: &Wanted, launcher: &Launcher, tell: &mut dyn FnMut(&Event)) -> Result<Lab, LabError> {
+    come_up(wanted, launcher, tell, STAY)
+}
+
+/// The same for a lab that ends with this process at the latest, however that ends. Only the lab's record is left then.
+///
+/// # Errors
+/// Those of [`up`].
+pub fn up_for_this_process(
+    wanted: &Wanted,
+    launcher: &Launcher,
+    tell: &mut dyn FnMut(&Event),
+) -> Result<Lab, LabError> {
+    come_up(wanted, launcher, tell, STAY_HERE)
+}
+
+fn come_up(
+    wanted: &Wanted,
+    launcher: &Launcher,
+    tell: &mut dyn FnMut(&Event),
+    how_long: &str,
+) -> Result<Lab, LabError> {
     let records = Records::lock()?;
     if records.live(&wanted.name)?.is_some() {
         return Err(LabError::Taken(wanted.name.clone()));
@@ -103,7 +127,10 @@ pub fn up(wanted: &Wanted, launcher: &Launcher, tell: &mut dyn FnMut(&Event)) ->
     let outcome = talk.build(wanted, tell).and_then(|()| {
         record.ready = true;
         Records::lock()?.write(&record)?;
-        talk.say(STAY)?;
+        talk.say(how_long)?;
+        if how_long == STAY_HERE {
+            talk.keep_line();
+        }
         Lab::open(&wanted.name)
     });
     if outcome.is_err() {
@@ -143,6 +170,14 @@ impl Talk {
         match said {
             Some(Ok(())) => Ok(()),
             _ => Err(LabError::Failed("the supervisor has ended".to_owned())),
+        }
+    }
+
+    /// Leaves the pipe to the supervisor open: the kernel closes it when this process ends, which is what the supervisor
+    /// then waits for. Programs that are started from here don't get it (the standard library closes it in them).
+    fn keep_line(&mut self) {
+        if let Some(to) = self.to.take() {
+            let _ = to.into_raw_fd();
         }
     }
 

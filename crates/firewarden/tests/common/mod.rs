@@ -1,6 +1,8 @@
 //! Running the program in a folder of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[cfg(feature = "lab")]
+pub mod labs;
 pub mod namespace;
 
 use std::io::Write;

@@ -7,14 +7,16 @@
 mod namespaces;
 mod services;
 
-use crate::up::{Event, Order, STAY};
+use crate::up::{Event, Order, STAY, STAY_HERE};
 use crate::wires;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::wait;
 use nix::unistd::setsid;
+use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
@@ -87,10 +89,12 @@ fn supervise(words: &[&str]) -> Result<(), String> {
     line.clear();
     // Its end without a word says that nobody knows of this lab.
     input.read_line(&mut line).map_err(|error| error.to_string())?;
-    if line != STAY {
-        return Err("nobody waits for this lab any more".to_owned());
-    }
     drop(input);
+    match line.as_str() {
+        STAY => {}
+        STAY_HERE => end_with_asker()?,
+        _ => return Err("nobody waits for this lab any more".to_owned()),
+    }
     namespaces::let_go().map_err(|error| format!("the pipes can't be closed: {error}"))?;
     reap()
 }
@@ -103,6 +107,19 @@ fn end_when_asked() -> Result<(), String> {
     thread::spawn(move || {
         // It fails for nothing but a set of signals that isn't one.
         let _ = asked.wait();
+        std::process::exit(0)
+    });
+    Ok(())
+}
+
+/// Ends with the process that asked for the lab: nobody but that one holds the other end of this process's input, and
+/// nothing more is written there.
+fn end_with_asker() -> Result<(), String> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    let mut input = File::from(input.map_err(|error| format!("the input can't be kept: {error}"))?);
+    thread::spawn(move || {
+        // An input that can't be read any more is nobody's either.
+        let _ = io::copy(&mut input, &mut io::sink());
         std::process::exit(0)
     });
     Ok(())

@@ -32,7 +32,7 @@ impl Place {
         let name = format!("drill-{}", std::process::id());
         let wanted = lab::wanted(&name, None, Services { pool: 0 }, color)?;
         lab::packages(false)?;
-        let lab = up::up(&wanted, &lab::launcher()?, &mut |_| ()).map_err(problem)?;
+        let lab = up::up_for_this_process(&wanted, &lab::launcher()?, &mut |_| ()).map_err(problem)?;
         Ok(Place { lab, is_own: true })
     }
 }

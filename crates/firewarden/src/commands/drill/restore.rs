@@ -6,7 +6,7 @@ use crate::commands::Stopped;
 use crate::output::{self, Color};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_lab::probe::Probers;
-use firewarden_lab::restore::{Data, Restored, drill};
+use firewarden_lab::restore::{Checksums, Data, Journal, Restored, drill};
 use firewarden_lab::sample;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -123,14 +123,21 @@ fn human(restored: &Restored, intents: &[String], kept: Option<&Path>) -> String
     for line in &restored.different {
         text.push_str(&format!("        {line}\n"));
     }
-    let [backup, wipe, after] = restored.checksums.each_ref().map(|checksum| checksum.trim());
+    let Checksums { backup, before_wipe, restored: now } = &restored.checksums;
+    let now = now.as_deref().unwrap_or("nothing");
     text.push_str(&format!(
-        "{}  data: {backup} in the backup, {wipe} before the wipe, {after} now\n",
-        verdict(backup == after)
+        "{}  data: {backup} in the backup, {before_wipe} before the wipe, {now} now\n",
+        verdict(restored.is_data_back() && restored.failed.is_empty())
     ));
+    for line in &restored.failed {
+        text.push_str(&format!("        {line}\n"));
+    }
     for (host, journal) in &restored.journals {
-        let words = journal.as_ref().err().map(|words| format!(": {words}")).unwrap_or_default();
-        text.push_str(&format!("{}  journal of {host}{words}\n", verdict(journal.is_ok())));
+        let (is_whole, words) = match journal {
+            Journal::Whole => (true, String::new()),
+            Journal::Damaged(words) => (false, format!(": {words}")),
+        };
+        text.push_str(&format!("{}  journal of {host}{words}\n", verdict(is_whole)));
     }
     if let Some(path) = kept {
         text.push_str(&format!("\nthe backup is in {}\n", path.display()));
