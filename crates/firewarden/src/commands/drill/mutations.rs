@@ -146,7 +146,8 @@ fn attempt(witness: &Witness) -> Option<Attempt> {
     if field(["ct.state", "ct.state"]).is_some_and(|state| state != "new") {
         return None;
     }
-    let hops = field(["ttl", "ip6.hoplimit"]).and_then(|hops| hops.parse().ok());
+    // Told in the packet's text only.
+    let hops = witness.packet.split(" ttl ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     let port = |name| field([name, name]).and_then(|port| port.parse::<u16>().ok());
     match field(["l4proto", "l4proto"])? {
         "tcp" => {
@@ -155,7 +156,7 @@ fn attempt(witness: &Witness) -> Option<Attempt> {
             let is_first = flags.is_none_or(|flags| flags == "syn");
             is_first.then_some(Attempt { source, source_port: port("tcp.sport"), hops, target })
         }
-        "icmp" | "icmpv6" => {
+        "icmp" | "icmpv6" | "ipv6-icmp" => {
             let kind = field(["icmp.type", "icmpv6.type"]);
             let is_echo = kind.is_some_and(|kind| ["echo-request", "8", "128"].contains(&kind));
             is_echo.then_some(Attempt { source, source_port: None, hops, target: Target::Echo(destination) })
