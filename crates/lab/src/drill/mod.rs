@@ -120,6 +120,14 @@ impl Live<'_> {
     }
 
     fn make(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
+        let Some(prepare) = &self.scenario.prepare else { return self.drill(mode, course) };
+        machine::shell(self.lab, &prepare.host, &prepare.make)?;
+        let made = self.drill(mode, course);
+        machine::shell(self.lab, &prepare.host, &prepare.mend)?;
+        made
+    }
+
+    fn drill(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
         let machines = self.machines()?;
         let users = Users::start(self.lab, self.users)?;
         course.zero = users.zero()?;

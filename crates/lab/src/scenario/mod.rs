@@ -28,6 +28,8 @@ pub struct Scenario {
     pub about: String,
     /// The outage that it is made from.
     pub postmortem: Option<Postmortem>,
+    /// What the outage needs of a lab beside its own: made before users come, taken away at the end.
+    pub prepare: Option<Fault>,
     /// What is done to the rules.
     pub change: Change,
     /// What breaks beside the rules.
@@ -70,12 +72,12 @@ pub enum How {
     Append(String),
 }
 
-/// A fault that is no change of rules: commands of a shell on a host of the lab.
+/// What is no change of rules: commands of a shell on a host of the lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The host, as the lab calls it.
     pub host: String,
-    /// What makes the fault.
+    /// What makes it.
     pub make: String,
     /// What takes it away.
     pub mend: String,

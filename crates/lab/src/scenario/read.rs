@@ -9,7 +9,8 @@ use firewarden_verify::yaml::{self, Fields, Kind, Node, Values, quoted};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-pub(super) const KEYS: [&str; 7] = ["name", "title", "about", "postmortem", "change", "fault", "expect"];
+pub(super) const KEYS: [&str; 8] =
+    ["name", "title", "about", "postmortem", "prepare", "change", "fault", "expect"];
 pub(super) const POSTMORTEM_KEYS: [&str; 6] =
     ["began", "detected", "cause-known", "resolved", "impact", "lost-on"];
 pub(super) const CHANGE_KEYS: [&str; 2] = ["host", "edits"];
@@ -61,7 +62,8 @@ impl Reader {
                 None
             }
         };
-        let fault = fields.get("fault").and_then(|node| self.fault(node));
+        let prepare = fields.get("prepare").and_then(|node| self.fault(node, "`prepare`"));
+        let fault = fields.get("fault").and_then(|node| self.fault(node, "`fault`"));
         let expect = match fields.get("expect") {
             Some(node) => self.expect(node),
             None => {
@@ -76,6 +78,7 @@ impl Reader {
             title: title?.value,
             about: about.unwrap_or_default(),
             postmortem,
+            prepare,
             change: change?,
             fault,
             expect: expect?,
@@ -193,9 +196,9 @@ impl Reader {
         Some(Edit { file: file?, how })
     }
 
-    fn fault(&mut self, node: &Node) -> Option<Fault> {
-        let fields = self.values.fields(node, "`fault`", &FAULT_KEYS)?;
-        let mut needed = |key: &str, help: &str| self.needed(&fields, "`fault`", key, help);
+    fn fault(&mut self, node: &Node, what: &str) -> Option<Fault> {
+        let fields = self.values.fields(node, what, &FAULT_KEYS)?;
+        let mut needed = |key: &str, help: &str| self.needed(&fields, what, key, help);
         let host = needed("host", "where it is made, as the lab calls the host");
         let make = needed("make", "the command of a shell that makes it");
         let mend = needed("mend", "the command that takes it away");

@@ -31,6 +31,8 @@ struct Drill {
     about: Option<String>,
     /// The outage that it is made from.
     postmortem: Option<Postmortem>,
+    /// What the outage needs of a lab beside its own: made before users come, taken away at the end.
+    prepare: Option<Fault>,
     /// What is done to the rules.
     change: Change,
     /// What breaks beside the rules.
@@ -67,7 +69,7 @@ struct Edit {
     append: Option<String>,
 }
 
-/// A fault that is no change of rules: commands of a shell on a host of the lab.
+/// What is no change of rules: commands of a shell on a host of the lab.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape counts, the reader has spans")]
