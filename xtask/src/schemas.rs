@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The formats that have a schema, with the version in the file's name.
-const SCHEMAS: [(&str, u32); 11] = [
+const SCHEMAS: [(&str, u32); 13] = [
     ("report", 1),
     ("stack", 1),
     ("diff", 1),
@@ -18,6 +18,8 @@ const SCHEMAS: [(&str, u32); 11] = [
     ("load", 1),
     ("drill", 1),
     ("drill-report", 1),
+    ("mutation-drill", 1),
+    ("restore-drill", 1),
 ];
 
 /// The commands in the order of the documentation.

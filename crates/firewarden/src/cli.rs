@@ -121,6 +121,12 @@ pub enum SchemaOf {
     /// The lines of `lab load --format json`.
     #[cfg(feature = "lab")]
     Load,
+    /// `drill mutations --format json`.
+    #[cfg(feature = "lab")]
+    MutationDrill,
+    /// `drill restore --format json`.
+    #[cfg(feature = "lab")]
+    RestoreDrill,
     /// The lines of `journal export`, `journal show --format json` and `journal checkpoint`.
     #[cfg(feature = "apply")]
     Journal,

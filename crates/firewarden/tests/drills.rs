@@ -28,6 +28,25 @@ fn json(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.all()))
 }
 
+/// Fails where a report has a field that its schema doesn't know, or the other way round.
+#[track_caller]
+fn is_published(report: &Value, schema: &str) {
+    let schema = json(&run(&["schema", schema]));
+    let fields = report.as_object().unwrap();
+    let required = schema["required"].as_array().unwrap();
+    assert!(required.iter().all(|name| fields.contains_key(name.as_str().unwrap())), "{required:?}");
+    let text = schema.to_string();
+    let mut open: Vec<&Value> = vec![report];
+    while let Some(value) = open.pop() {
+        open.extend(value.as_array().into_iter().flatten());
+        for (field, value) in value.as_object().into_iter().flatten() {
+            assert!(text.contains(&format!("\"{field}\":{{")), "`{field}` is in no schema");
+            // Its fields are names of hosts.
+            open.extend((field != "journals").then_some(value));
+        }
+    }
+}
+
 /// A lab for several drills, which ends with the value.
 struct Lab(String);
 
@@ -72,6 +91,7 @@ fn what_check_says_of_mistakes_is_what_connections_show() {
         json(&done)
     };
     let report = plant(&["--count", "30", "--seed", "11"]);
+    is_published(&report, "mutation-drill");
     let total = &report["total"];
     for (field, expected) in [("planted", 30), ("misses", 0), ("false_refusals", 0)] {
         assert_eq!(total[field], expected, "{field} of {total}");
@@ -123,6 +143,7 @@ fn what_was_wiped_comes_back() {
     let done = folder.run(&["drill", "restore", "--backup", "backup", "--format", "json"]);
     done.expect(0, &[]);
     let report = json(&done);
+    is_published(&report, "restore-drill");
     let seconds = |name: &str| report[name].as_f64().unwrap();
     assert!(seconds("rto_seconds") > 0.0 && seconds("rpo_seconds") > 0.0, "{report}");
     // With no rules left, everybody gets to the database, and nobody to the site.

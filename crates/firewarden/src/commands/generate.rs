@@ -49,6 +49,10 @@ pub fn schema(of: SchemaOf) -> Result<(), Diagnostic> {
         SchemaOf::DrillReport => firewarden_lab::report::schema(),
         #[cfg(feature = "lab")]
         SchemaOf::Load => firewarden_lab::load::schema(),
+        #[cfg(feature = "lab")]
+        SchemaOf::MutationDrill => super::drill::mutations::schema(),
+        #[cfg(feature = "lab")]
+        SchemaOf::RestoreDrill => firewarden_lab::restore::schema(),
         #[cfg(feature = "apply")]
         SchemaOf::Journal => super::journal::schema(),
     };

@@ -7,6 +7,7 @@ use crate::place::{Lab, LabError};
 use crate::probe::{Attempt, Ending, Probers};
 use crate::sample::{Arrivals, Sample, broken};
 use firewarden_verify::stack::StackFile;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub struct Shown {
 }
 
 /// How the model's verdict on an intent compares with what was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Agreement {
     /// It passes, and all connections are as they should be; or it fails, and the packet that shows it does so.
@@ -63,9 +64,9 @@ pub enum Agreement {
 }
 
 /// A mistake that was planted, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Case {
-    /// Of which kind, as [`Kind::word`].
+    /// Of which kind: `delete`, `swap`, `widen`, `narrow`, `negate`, `interface`, `family`, `set`, `policy`, `nat-target`.
     pub kind: String,
     /// The file.
     pub file: String,
@@ -78,7 +79,7 @@ pub struct Case {
 }
 
 /// What came of a mistake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaseResult {
     /// It can't be loaded, and the model says so too.
@@ -101,7 +102,7 @@ pub enum CaseResult {
 }
 
 /// The model and the wires about one intent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
     /// Which intent of the stack file, counted from 0.
     pub intent: usize,
@@ -384,7 +385,7 @@ pub(crate) fn failed(what: &str, error: io::Error) -> DrillError {
 }
 
 /// How many mistakes came to what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
     /// Of which kind; empty for all.
     pub kind: String,

@@ -20,6 +20,7 @@ use firewarden_lab::sample;
 use firewarden_lab::stack::BUILT_IN;
 use firewarden_verify::stack::StackFile;
 use indicatif::{ProgressBar, ProgressStyle};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
@@ -165,20 +166,33 @@ fn attempt(witness: &Witness) -> Option<Attempt> {
     }
 }
 
-/// A drill that is over.
-#[derive(Serialize)]
+/// A drill that is over. This is the published format (`docs/schema/mutation-drill-v1.json`).
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "Firewarden mutation drill, version 1")]
 struct Run {
+    /// The version of this format: 1.
     version: u32,
+    /// What mistakes and connections were drawn from.
     seed: u64,
     /// How many mistakes are known for the rulesets.
     known: usize,
     /// How many connections were tried for each mistake, beside the packets of findings.
     connections: usize,
+    /// How long it took, without the lab's coming up.
     seconds: f64,
+    /// The intents of the stack file, in its order.
     intents: Vec<String>,
+    /// All mistakes together.
     total: Tally,
+    /// The mistakes of each kind that was drawn.
     kinds: Vec<Tally>,
+    /// Each mistake, in the order in which they were planted.
     cases: Vec<Case>,
+}
+
+/// The JSON Schema of `--format json`.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Run).to_value()
 }
 
 fn plant_all(options: &Mutations, lab: &Lab) -> Result<Run, Stopped> {
