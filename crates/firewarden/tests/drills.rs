@@ -161,6 +161,10 @@ fn what_was_wiped_comes_back() {
     let files = manifest["files"].as_object().unwrap();
     assert_eq!(report["files"], files.len());
     assert!(files.keys().all(|name| backup.join(name).is_file()), "{manifest}");
+    // The journal's keys are in it.
+    for name in files.keys() {
+        assert_eq!(fs::metadata(backup.join(name)).unwrap().mode() & 0o077, 0, "{name}");
+    }
     for name in ["rules/edge.nft", "rules/app1.ip6tables", "state/edge/journal.sqlite", "data"] {
         assert!(files.contains_key(name), "{name} in {manifest}");
     }

@@ -254,7 +254,8 @@ fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, DrillError
     put(folder, DATA, dump.as_bytes(), &mut files)?;
     let manifest = Manifest { files, data: checksum(lab, data)? };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-    fs::write(folder.join(MANIFEST), text).map_err(|error| failed("the backup's list", error))?;
+    write_for_root(&folder.join(MANIFEST), text.as_bytes())
+        .map_err(|error| failed("the backup's list", error))?;
     Ok(manifest)
 }
 
@@ -265,11 +266,7 @@ fn put(
     files: &mut BTreeMap<String, String>,
 ) -> Result<(), DrillError> {
     let path = folder.join(name);
-    let write = || {
-        fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        fs::write(&path, content)
-    };
-    write().map_err(|error| failed(&format!("`{}`", path.display()), error))?;
+    write_for_root(&path, content).map_err(|error| failed(&format!("`{}`", path.display()), error))?;
     files.insert(name.to_owned(), digest(content));
     Ok(())
 }
@@ -377,14 +374,14 @@ fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<Result<(), DrillE
         let Some((host, inside)) = name.split_once('/') else { continue };
         let content = read(&folder.join(STATE).join(name))?;
         let path = lab.state(host)?.join(inside);
-        restore_file(&path, &content).map_err(|error| failed(&path.display().to_string(), error))?;
+        write_for_root(&path, &content).map_err(|error| failed(&path.display().to_string(), error))?;
     }
     let dump = read(&folder.join(DATA))?;
     Ok(command_of(lab, data, &data.restore, &String::from_utf8_lossy(&dump)).map(drop))
 }
 
-/// State folders are root's own.
-fn restore_file(path: &Path, content: &[u8]) -> io::Result<()> {
+/// State folders are root's own, and a backup has the same in it: the journal's key to sign with, for one.
+fn write_for_root(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
