@@ -431,3 +431,6 @@ pub fn tally(cases: &[Case]) -> Vec<Tally> {
     };
     kinds.chain([""]).map(of).filter(|tally| tally.planted > 0 || tally.kind.is_empty()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,12 @@ const TABLE: u32 = 77;
 pub struct Probers {
     lab: Lab,
     probers: BTreeMap<String, Prober>,
+    owners: Owners,
+}
+
+/// Who has which addresses.
+#[derive(Debug)]
+struct Owners {
     /// The machines with their addresses: first those of the stack, then those outside.
     machines: Vec<(String, Vec<Prefix>)>,
     /// The networks behind the edge.
@@ -75,7 +81,8 @@ impl Probers {
         }
         probers.insert(INTERNET.to_owned(), prober(lab.command_between("firewarden"), &ANSWERED)?);
         probers.insert(NEIGHBOUR.to_owned(), prober(neighbour(lab, &inside_of_edge)?, &[])?);
-        Ok(Probers { lab: lab.clone(), probers, machines, behind: inside_of_edge })
+        let owners = Owners { machines, behind: inside_of_edge };
+        Ok(Probers { lab: lab.clone(), probers, owners })
     }
 
     /// Makes all attempts at once, each from where its source address is. Endings are in the order of the attempts. Takes
@@ -86,7 +93,7 @@ impl Probers {
     pub fn make(&mut self, attempts: &[Attempt], patience: u64) -> io::Result<Vec<Ending>> {
         let mut of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, attempt) in attempts.iter().enumerate() {
-            of.entry(self.place(attempt.source).to_owned()).or_default().push(index);
+            of.entry(self.owners.place(attempt.source).to_owned()).or_default().push(index);
         }
         if let Some(indexes) = of.get(NEIGHBOUR) {
             // One that took everything would answer in the name of every host behind the edge.
@@ -113,9 +120,11 @@ impl Probers {
     fn prober(&mut self, place: &str) -> io::Result<&mut Prober> {
         self.probers.get_mut(place).ok_or_else(|| io::Error::other(format!("there is no prober at {place}")))
     }
+}
 
+impl Owners {
     /// Whose an address is: of the machine that has it; of a machine outside that has it in its network (of IPv6, nobody
-    /// would find it there); else of the internet.
+    /// would find it there); of a neighbour where it is in a network behind the edge; else of the internet.
     fn place(&self, address: IpAddr) -> &str {
         let has =
             |(_, prefixes): &&(String, Vec<Prefix>)| prefixes.iter().any(|prefix| prefix.address == address);
@@ -180,4 +189,45 @@ fn batch(mut ip: Command, options: &[&str], commands: &str) -> io::Result<()> {
         input.write_all(commands.as_bytes())?;
     }
     child.wait().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_where_its_packets_can_come_from() {
+        let prefix = |address: &str, length| Prefix { address: address.parse().unwrap(), length };
+        let outside = |name: &str| (name.to_owned(), outside::interface(name).unwrap().addresses);
+        let inside = vec![prefix("10.0.0.1", 16), prefix("2001:db8:0:1::1", 64)];
+        let edge = [&inside[..], &[prefix("203.0.113.1", 24), prefix("2001:db8:ff::1", 64)]].concat();
+        let lb = vec![prefix("10.0.1.10", 16), prefix("2001:db8:0:1::10", 64)];
+        let stack = [("edge".to_owned(), edge), ("lb".to_owned(), lb)];
+        let machines = stack.into_iter().chain(outside::MACHINES.map(outside)).collect();
+        let owners = Owners { machines, behind: inside };
+        for (address, owner) in [
+            ("10.0.1.10", "lb"),
+            ("2001:db8:0:1::10", "lb"),
+            ("10.0.0.1", "edge"),
+            ("203.0.113.1", "edge"),
+            ("10.0.77.7", NEIGHBOUR),
+            ("2001:db8:0:1::7777", NEIGHBOUR),
+            ("198.51.100.10", outside::OFFICE),
+            // Another desk in the same network; of IPv6, only who has the address is found.
+            ("198.51.100.200", outside::OFFICE),
+            ("2001:db8:fe::10", outside::OFFICE),
+            ("2001:db8:fe::200", INTERNET),
+            // The network that the edge's outer side is in belongs to nobody else.
+            ("203.0.113.9", INTERNET),
+            ("9.9.9.9", INTERNET),
+            ("2a02:9999::1", INTERNET),
+            ("10.1.0.1", INTERNET),
+        ] {
+            assert_eq!(owners.place(address.parse().unwrap()), owner, "{address}");
+        }
+        for v6 in [false, true] {
+            assert_eq!(owners.place(outside::user(3, v6)), outside::CLIENT);
+            assert_eq!(owners.place(outside::partner(v6)), outside::PARTNER);
+        }
+    }
 }
