@@ -168,6 +168,10 @@ fn what_was_wiped_comes_back() {
     for name in ["rules/edge.nft", "rules/app1.ip6tables", "state/edge/journal.sqlite", "data"] {
         assert!(files.contains_key(name), "{name} in {manifest}");
     }
+    assert!(
+        files.keys().any(|name| name.starts_with("changes/") && name.ends_with("/change.yaml")),
+        "{manifest}"
+    );
     folder.run(&["drill", "restore", "--backup", "backup"]).expect(2, &["backup-folder", "isn't empty"]);
 }
 
@@ -177,7 +181,7 @@ fn a_restore_that_does_not_bring_the_data_back_is_told() {
     let done = run(&["drill", "restore", "--restore-command", "true"]);
     done.expect(
         1,
-        &["FAIL  data: 25|", "nothing now", "ok    rules and state folders", "ok    every intent holds"],
+        &["FAIL  data: 25|", "nothing now", "ok    rules, change records and state folders", "ok    every intent holds"],
     );
     // One that says itself that it failed; and the data are wiped in a way that leaves them readable.
     let broken = "echo the tape is gone >&2; exit 3";

@@ -93,11 +93,11 @@ impl Backup {
 fn human(restored: &Restored, intents: &[String], kept: Option<&Path>) -> String {
     let verdict = |is_well: bool| if is_well { "ok  " } else { "FAIL" };
     let mut text = format!(
-        "backup    {} files in {:.2} s: rules, state folders with journals, data\n",
+        "backup    {} files in {:.2} s: rules, change records, state folders with journals, data\n",
         restored.files, restored.backup_seconds
     );
     text.push_str(&format!(
-        "wipe      rules, state folders and data are gone: {} of {} intents didn't hold\n",
+        "wipe      rules, change records, state folders and data are gone: {} of {} intents didn't hold\n",
         restored.broken.len(),
         intents.len()
     ));
@@ -117,7 +117,7 @@ fn human(restored: &Restored, intents: &[String], kept: Option<&Path>) -> String
         text.push_str(&format!("        {line}\n"));
     }
     text.push_str(&format!(
-        "{}  rules and state folders are those of the backup (SHA-256)\n",
+        "{}  rules, change records and state folders are those of the backup (SHA-256)\n",
         verdict(restored.different.is_empty())
     ));
     for line in &restored.different {

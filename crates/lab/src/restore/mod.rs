@@ -1,14 +1,15 @@
 //! The drill of restoring: everything that makes the stack what it is goes into a backup, is wiped, and comes back.
 
-use crate::layout::{Layout, Loader};
+mod backup;
+
 use crate::mutation::drill::{DrillError, failed, forget_connections};
 use crate::place::{Lab, TEMPORARY};
 use crate::probe::Probers;
 use crate::sample::{Sample, broken};
+use backup::{back_up, bring_back, differing, wipe};
 use firewarden_verify::stack::StackFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -16,19 +17,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where the services' files of a host's state are looked for in a backup.
-const RULES: &str = "rules";
-/// See [`RULES`].
-const STATE: &str = "state";
-/// See [`RULES`].
-const DATA: &str = "data";
+/// The change records, in a lab.
+const CHANGES: &str = "/run/firewarden/changes";
 /// How long a change may take until it can be confirmed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often that is tried.
 const GLANCE: Duration = Duration::from_millis(100);
-/// The list of what a backup holds, with its digests.
-const MANIFEST: &str = "manifest.json";
-
 /// How a user's own data are kept: commands for `sh -c` on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
@@ -66,16 +60,6 @@ impl Data {
             write: query("shop", "INSERT INTO items (server) SELECT 'drill' FROM generate_series(1, 25)"),
         }
     }
-}
-
-/// What a backup holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    /// SHA-256 of each file, by its path in the backup.
-    files: BTreeMap<String, String>,
-    /// What the checksum command printed.
-    data: String,
 }
 
 /// The version of [`Restored`] as JSON.
@@ -171,10 +155,10 @@ pub fn drill(
     if !unsteady.is_empty() {
         return Err(DrillError::Unsteady(unsteady.into_iter().map(|(_, words)| words).take(5).collect()));
     }
-    tell("a confirmed change on edge, so that there is a journal");
+    tell("a confirmed change on edge, so that there is a change record and a journal");
     confirmed_change(lab)?;
     command_of(lab, data, &data.write, "")?;
-    tell("backup: rules, state with journals and confirmed rules, data");
+    tell("backup: rules, change records, state with journals and confirmed rules, data");
     let begun = Instant::now();
     let manifest = back_up(lab, data, folder)?;
     let backed_up = Instant::now();
@@ -215,13 +199,26 @@ pub fn drill(
     })
 }
 
-/// A change that means nothing, planned, applied and confirmed: an empty table.
+/// A change that breaks no intent: proposed, so that there is a record of it, planned, applied and confirmed.
 fn confirmed_change(lab: &Lab) -> Result<(), DrillError> {
     const HOST: &str = "edge";
+    /// Nobody has a service on port 9, discard.
+    const RULES: &str = "table inet restore-drill {
+        chain input { type filter hook input priority 10; policy accept; tcp dport 9 drop; }
+    }\n";
     let inside = |name: &str| format!("{TEMPORARY}/{name}");
+    let write = |path: &str, text: &str| {
+        fs::write(lab.path(Path::new(path)), text).map_err(|error| failed(path, error))
+    };
+    let (before, after) = (inside("before.nft"), inside("after.nft"));
+    let running = on(lab, HOST, &["nft", "list", "ruleset"], "")?;
+    write(&before, &running)?;
+    write(&after, &format!("{running}{RULES}"))?;
+    let reason = ["--reason", "the drill of restoring", "--impact", "none"];
+    let propose = ["firewarden", "change", "propose", &after, "--before", &before, "--changes", CHANGES];
+    on(lab, HOST, &[&propose[..], &reason].concat(), "")?;
     let (candidate, plan) = (inside("drill.nft"), inside("drill.json"));
-    fs::write(lab.path(Path::new(&candidate)), "table inet restore-drill {\n}\n")
-        .map_err(|error| failed(&candidate, error))?;
+    write(&candidate, RULES)?;
     on(lab, HOST, &["firewarden", "plan", &candidate, "--window", "60", "--out", &plan], "")?;
     let mut apply = lab.command(HOST, "firewarden")?;
     apply.args(["apply", &plan]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -239,166 +236,6 @@ fn confirmed_change(lab: &Lab) -> Result<(), DrillError> {
         true => Ok(()),
         false => Err(failed("firewarden apply", io::Error::other(words(&output)))),
     }
-}
-
-/// Puts everything into the folder.
-fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, DrillError> {
-    let mut files = BTreeMap::new();
-    for (name, text) in rules(lab)? {
-        put(folder, &format!("{RULES}/{name}"), text.as_bytes(), &mut files)?;
-    }
-    for (name, content) in states(lab)? {
-        put(folder, &format!("{STATE}/{name}"), &content, &mut files)?;
-    }
-    let dump = command_of(lab, data, &data.backup, "")?;
-    put(folder, DATA, dump.as_bytes(), &mut files)?;
-    let manifest = Manifest { files, data: checksum(lab, data)? };
-    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-    write_for_root(&folder.join(MANIFEST), text.as_bytes())
-        .map_err(|error| failed("the backup's list", error))?;
-    Ok(manifest)
-}
-
-fn put(
-    folder: &Path,
-    name: &str,
-    content: &[u8],
-    files: &mut BTreeMap<String, String>,
-) -> Result<(), DrillError> {
-    let path = folder.join(name);
-    write_for_root(&path, content).map_err(|error| failed(&format!("`{}`", path.display()), error))?;
-    files.insert(name.to_owned(), digest(content));
-    Ok(())
-}
-
-fn digest(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The loaders that a machine's rules are saved for, as its files are.
-fn loaders<'l>(layout: &'l Layout, machine: &'l str) -> impl Iterator<Item = Loader> + 'l {
-    let found = layout.machines.iter().find(move |candidate| candidate.name == machine);
-    found.into_iter().flat_map(|machine| machine.rules.iter().map(|file| file.loader))
-}
-
-/// What lists the rules that a loader takes, and what takes them.
-fn programs(loader: Loader) -> (&'static [&'static str], &'static [&'static str], &'static str) {
-    match loader {
-        Loader::Nft => (&["nft", "--stateless", "list", "ruleset"], &["nft", "-f", "-"], "nft"),
-        Loader::Iptables => (&["iptables-save"], &["iptables-restore"], "iptables"),
-        Loader::Ip6tables => (&["ip6tables-save"], &["ip6tables-restore"], "ip6tables"),
-        Loader::Ipset => (&["ipset", "save"], &["ipset", "restore"], "ipset"),
-    }
-}
-
-/// The rules that run on each machine, by `HOST.KIND`. The programs' comments have the time in them.
-fn rules(lab: &Lab) -> Result<BTreeMap<String, String>, DrillError> {
-    let mut found = BTreeMap::new();
-    for machine in &lab.layout().machines {
-        for loader in loaders(lab.layout(), &machine.name) {
-            let (list, _, kind) = programs(loader);
-            let text = on(lab, &machine.name, list, "")?;
-            let lines = text.lines().filter(|line| !line.starts_with('#'));
-            let text: String = lines.map(|line| without_counters(line, loader) + "\n").collect();
-            found.insert(format!("{}.{kind}", machine.name), text);
-        }
-    }
-    Ok(found)
-}
-
-/// `:INPUT DROP [12:345]` without what it counted, which goes on while the digest is made.
-fn without_counters(line: &str, loader: Loader) -> String {
-    match (loader, line.split_once(" [")) {
-        (Loader::Iptables | Loader::Ip6tables, Some((chain, _))) if line.starts_with(':') => {
-            format!("{chain} [0:0]")
-        }
-        _ => line.to_owned(),
-    }
-}
-
-/// The files of each machine's state folder: confirmed rules, trials, the journal and its keys.
-fn states(lab: &Lab) -> Result<BTreeMap<String, Vec<u8>>, DrillError> {
-    let mut found = BTreeMap::new();
-    for machine in &lab.layout().machines {
-        let folder = lab.state(&machine.name)?;
-        let mut open = vec![folder.clone()];
-        while let Some(path) = open.pop() {
-            let Ok(entries) = fs::read_dir(&path) else { continue };
-            for entry in entries {
-                let entry = entry.map_err(|error| failed("a state folder", error))?;
-                let path = entry.path();
-                let kind = entry.file_type().map_err(|error| failed("a state folder", error))?;
-                if kind.is_dir() {
-                    open.push(path);
-                } else if kind.is_file() {
-                    let content =
-                        fs::read(&path).map_err(|error| failed(&path.display().to_string(), error))?;
-                    let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
-                    found.insert(format!("{}/{name}", machine.name), content);
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn wipe(lab: &Lab, data: &Data) -> Result<(), DrillError> {
-    for machine in &lab.layout().machines {
-        on(lab, &machine.name, &["nft", "flush", "ruleset"], "")?;
-        let folder = lab.state(&machine.name)?;
-        match fs::remove_dir_all(&folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&folder.display().to_string(), error)),
-        }
-    }
-    command_of(lab, data, &data.wipe, "")?;
-    Ok(())
-}
-
-/// Loads rules, state and data out of the backup. The inner error is that of the data's own command.
-fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<Result<(), DrillError>, DrillError> {
-    let read = |path: &Path| fs::read(path).map_err(|error| failed(&path.display().to_string(), error));
-    // Rules first: until they are back, everybody gets everywhere.
-    for machine in &lab.layout().machines {
-        for loader in loaders(lab.layout(), &machine.name) {
-            let (_, load, kind) = programs(loader);
-            let text = read(&folder.join(RULES).join(format!("{}.{kind}", machine.name)))?;
-            on(lab, &machine.name, load, &String::from_utf8_lossy(&text))?;
-        }
-    }
-    let manifest = read(&folder.join(MANIFEST))?;
-    let manifest: Manifest = serde_json::from_slice(&manifest)
-        .map_err(|error| failed("the backup's list", io::Error::from(error)))?;
-    for name in manifest.files.keys().filter_map(|name| name.strip_prefix("state/")) {
-        let Some((host, inside)) = name.split_once('/') else { continue };
-        let content = read(&folder.join(STATE).join(name))?;
-        let path = lab.state(host)?.join(inside);
-        write_for_root(&path, &content).map_err(|error| failed(&path.display().to_string(), error))?;
-    }
-    let dump = read(&folder.join(DATA))?;
-    Ok(command_of(lab, data, &data.restore, &String::from_utf8_lossy(&dump)).map(drop))
-}
-
-/// State folders are root's own, and a backup has the same in it: the journal's key to sign with, for one.
-fn write_for_root(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content)
-}
-
-/// What isn't as the backup's list says: rules as the kernel has them, and files.
-fn differing(lab: &Lab, manifest: &Manifest) -> Result<Vec<String>, DrillError> {
-    let rules =
-        rules(lab)?.into_iter().map(|(name, text)| (format!("{RULES}/{name}"), digest(text.as_bytes())));
-    let states =
-        states(lab)?.into_iter().map(|(name, content)| (format!("{STATE}/{name}"), digest(&content)));
-    let now: BTreeMap<String, String> = rules.chain(states).collect();
-    let wanted = manifest.files.iter().filter(|(name, _)| *name != DATA);
-    Ok(wanted.filter(|(name, digest)| now.get(*name) != Some(digest)).map(|(name, _)| name.clone()).collect())
 }
 
 /// Whether the journals that came back are whole.
@@ -505,11 +342,5 @@ mod tests {
             change(&mut spoiled);
             assert!(!spoiled.is_whole(), "{spoiled:?}");
         }
-    }
-
-    #[test]
-    fn what_chains_counted_is_left_out() {
-        assert_eq!(without_counters(":INPUT DROP [12:345]", Loader::Iptables), ":INPUT DROP [0:0]");
-        assert_eq!(without_counters("-A INPUT -m x \" [y\"", Loader::Iptables), "-A INPUT -m x \" [y\"");
     }
 }
