@@ -72,6 +72,8 @@ fn own_drill_files_are_run_and_their_mistakes_told() {
     let folder = Folder::with(&[
         ("mine.yaml", MINE),
         ("wrong.yaml", &wrong),
+        ("host.yaml", &MINE.replace("host: edge", "host: egde")),
+        ("intent.yaml", &MINE.replace("breaks: [ssh]", "breaks: [shs]")),
         ("unread.yaml", &MINE.replace("title", "titel")),
         ("unfound.yaml", &MINE.replace("$wan ip", "$wan  ip")),
     ]);
@@ -83,6 +85,9 @@ fn own_drill_files_are_run_and_their_mistakes_told() {
         "breaks, which isn't expected: ssh",
     ];
     run("wrong.yaml").expect(1, &named);
+    run("host.yaml").expect(2, &["the web stack has no host `egde`", "did you mean `edge`?", "host.yaml:"]);
+    run("intent.yaml").expect(2, &["the web stack has no intent `shs`", "did you mean `ssh`?"]);
+    folder.run(&["drill", "run", "000", "--prevent", "--name", "web"]).expect(2, &["--prevent", "--name"]);
     run("unread.yaml")
         .expect(2, &["`titel` is not a key of the drill file", "did you mean `title`?", "unread.yaml:2:1"]);
     run("unfound.yaml").expect(2, &["`edge.nft` does not have what is to be replaced", "unfound.yaml:6"]);

@@ -191,6 +191,12 @@ impl Series {
         self.users_of(kind).filter(|user| user.errors > 0).count() as u64
     }
 
+    /// How many users of a kind, or of all, had a failed request that was due at `from` or after, in milliseconds since the
+    /// start. O(users).
+    pub fn users_affected_since(&self, kind: Option<Connections>, from: u64) -> u64 {
+        self.users_of(kind).filter(|user| user.last_error.is_some_and(|at| at >= from)).count() as u64
+    }
+
     /// When the first failed request was due, in milliseconds since the start. O(users).
     pub fn first_error(&self) -> Option<u64> {
         self.users.iter().filter_map(|user| user.first_error).min()

@@ -29,8 +29,8 @@ fn series(failed: u64) -> Series {
         target: "203.0.113.1:443".parse().unwrap(),
         requests: 8,
         errors: if connections == Connections::New { 2 * failed as u32 } else { 0 },
-        first_error: None,
-        last_error: None,
+        first_error: (connections == Connections::New && failed > 0).then_some(500),
+        last_error: (connections == Connections::New && failed > 0).then_some(500 * failed),
         recovered: None,
     };
     let times = [0, 500, 1000, 1500].into_iter();

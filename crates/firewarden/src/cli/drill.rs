@@ -48,7 +48,7 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// A lab that is up; by default, one is built for these runs.
-    #[arg(long, value_name = "LAB")]
+    #[arg(long, value_name = "LAB", conflicts_with = "prevent")]
     pub name: Option<String>,
     /// How long the fault lasts with `--observe`, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=600))]

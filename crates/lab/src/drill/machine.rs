@@ -4,6 +4,7 @@ use super::DrillError;
 use crate::layout::{self, Loader, RulesFile};
 use crate::outside::{self, CLIENT};
 use crate::place::{Lab, NETWORKS};
+use crate::scenario::Fault;
 use crate::stack::BUILT_IN;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,8 +12,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
 
@@ -304,10 +306,47 @@ fn probe(
     )
 }
 
+/// Something that was made on a host of the lab. A shell in the lab waits to mend it: it reads from a pipe whose other end only
+/// this process has, and begins when that is closed, whether by [`Made::mend`] or because this process was killed.
+pub struct Made<'f> {
+    fault: &'f Fault,
+    mender: Child,
+}
+
+/// The mender's background part outlives the shell before it, which ends with the process that started it.
+const MENDER: &str = r#"exec 3<&0; (cat <&3 >/dev/null; exec sh -ec "$1") & wait $!"#;
+
+impl<'f> Made<'f> {
+    /// Makes it.
+    pub fn make(lab: &Lab, fault: &'f Fault) -> Result<Made<'f>, DrillError> {
+        let mut mender = lab.command(&fault.host, "sh")?;
+        // Its own group: what a terminal sends to the drill isn't for it.
+        mender.args(["-ec", MENDER, "sh", &fault.mend]).process_group(0);
+        mender.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let made = Made { fault, mender: mender.spawn().map_err(no_shell)? };
+        shell(lab, &fault.host, &fault.make).map(|()| made)
+    }
+
+    /// Mends it, now.
+    pub fn mend(mut self) -> Result<(), DrillError> {
+        drop(self.mender.stdin.take());
+        let mut said = Vec::new();
+        if let Some(mut stderr) = self.mender.stderr.take() {
+            stderr.read_to_end(&mut said).map_err(no_shell)?;
+        }
+        let status = self.mender.wait().map_err(no_shell)?;
+        let output = Output { status, stdout: Vec::new(), stderr: said };
+        succeeded(&self.fault.host, &self.fault.mend, &output)
+    }
+}
+
 /// Runs commands of a shell on a host of the lab.
-pub fn shell(lab: &Lab, host: &str, script: &str) -> Result<(), DrillError> {
+fn shell(lab: &Lab, host: &str, script: &str) -> Result<(), DrillError> {
     let output = lab.command(host, "sh")?.args(["-ec", script]).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed("a shell can't be run in the lab", error))?;
+    succeeded(host, script, &output.map_err(no_shell)?)
+}
+
+fn succeeded(host: &str, script: &str, output: &Output) -> Result<(), DrillError> {
     match output.status.success() {
         true => Ok(()),
         false => Err(DrillError::Failed(format!(
@@ -315,6 +354,10 @@ pub fn shell(lab: &Lab, host: &str, script: &str) -> Result<(), DrillError> {
             last_words(&String::from_utf8_lossy(&output.stderr))
         ))),
     }
+}
+
+fn no_shell(error: io::Error) -> DrillError {
+    failed("a shell can't be run in the lab", error)
 }
 
 fn file_name(path: &Path) -> String {

@@ -8,11 +8,11 @@ mod users;
 
 use crate::load::LoadError;
 use crate::place::{Lab, LabError};
-use crate::report::{Mode, Moment, Run, Verdict, What};
+use crate::report::{HEAD, Mode, Moment, Run, Verdict, What};
 use crate::scenario::Scenario;
 use crate::series::{Connections, Series};
 use jiff::Timestamp;
-use machine::{Heard, Machine, Said};
+use machine::{Heard, Machine, Made, Said};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -27,8 +27,6 @@ const BEYOND: u64 = 15;
 /// Connections that time out when the rules have returned were refused by the others: what is due so shortly before the end
 /// of the fault isn't counted as seen during it, in milliseconds. The first packet is sent again after a second.
 const TAIL: u64 = 1200;
-/// What is due so shortly after the fault may have been sent before it, in milliseconds.
-const HEAD: u64 = 250;
 
 /// Why a run couldn't be made or ended otherwise than by a verdict.
 #[derive(Debug, thiserror::Error)]
@@ -121,10 +119,10 @@ impl Live<'_> {
 
     fn make(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
         let Some(prepare) = &self.scenario.prepare else { return self.drill(mode, course) };
-        machine::shell(self.lab, &prepare.host, &prepare.make)?;
-        let made = self.drill(mode, course);
-        machine::shell(self.lab, &prepare.host, &prepare.mend)?;
-        made
+        let prepared = Made::make(self.lab, prepare)?;
+        let run = self.drill(mode, course);
+        prepared.mend()?;
+        run
     }
 
     fn drill(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
@@ -133,10 +131,11 @@ impl Live<'_> {
         course.zero = users.zero()?;
         users.steady()?;
         course.at(Timestamp::now(), What::Steady, "");
-        let made = self.trouble(mode, &machines, course);
+        let mut fault = None;
+        let ended = self.trouble(mode, &machines, &mut fault, course);
         // Whatever became of it, the next run needs the rules and the service from before.
-        let mended = self.mend(&machines, course);
-        let verdict = made?;
+        let mended = self.mend(&machines, fault, course);
+        let verdict = ended?;
         mended?;
         let restored = users.served_again();
         let series = users.stop()?;
@@ -158,17 +157,18 @@ impl Live<'_> {
     }
 
     /// From the fault to its end. `None` is a verdict that the users' figures decide.
-    fn trouble(
-        &self,
+    fn trouble<'s>(
+        &'s self,
         mode: Mode,
         machines: &[Machine],
+        made: &mut Option<Made<'s>>,
         course: &mut Course<'_>,
     ) -> Result<Option<Verdict>, DrillError> {
         for machine in machines {
             machine.put(self.changed)?;
         }
         if let Some(fault) = &self.scenario.fault {
-            machine::shell(self.lab, &fault.host, &fault.make)?;
+            *made = Some(Made::make(self.lab, fault)?);
             course.at(Timestamp::now(), What::Injected, &format!("on {}", fault.host));
         }
         let (heard, events) = channel();
@@ -243,9 +243,14 @@ impl Live<'_> {
     }
 
     /// Brings back what isn't back by itself.
-    fn mend(&self, machines: &[Machine], course: &mut Course<'_>) -> Result<(), DrillError> {
-        if let Some(fault) = &self.scenario.fault {
-            machine::shell(self.lab, &fault.host, &fault.mend)?;
+    fn mend(
+        &self,
+        machines: &[Machine],
+        fault: Option<Made<'_>>,
+        course: &mut Course<'_>,
+    ) -> Result<(), DrillError> {
+        if let Some(fault) = fault {
+            fault.mend()?;
         }
         if course.when(What::Reverted).is_none() {
             for machine in machines {

@@ -1,6 +1,7 @@
 //! The error-rate curve of one run as SVG: share of failed requests of each kind of connections, users affected, and the
 //! moments of the run. It has no colours of its own: the page's style gives them by class, light and dark.
 
+use super::figures::users_affected;
 use super::words::{duration, escape, percent, seconds};
 use super::{Run, What};
 use crate::series::{Connections, Series, Slot, share};
@@ -66,7 +67,7 @@ fn described(run: &Run, series: &Series, frame: &Frame) -> String {
     let (from, until) = (run.fault().unwrap_or(0), run.at(What::Restored).unwrap_or(u64::MAX));
     for kind in series.kinds() {
         let sum = series.sum(Some(kind), from, until);
-        let (hit, all) = (series.users_affected(Some(kind)), series.users_of(Some(kind)).count());
+        let (hit, all) = users_affected(run, Some(kind)).unwrap_or_default();
         let _ = write!(
             text,
             "While the fault lasted {} of requests on {} connections failed; {hit} of {all} users were affected. ",
@@ -291,7 +292,7 @@ pub fn bars(bars: &[(&str, &str, f64)], id: &str) -> String {
     let words: Vec<String> = bars.iter().map(|(name, _, time)| format!("{name}: {}", told(*time))).collect();
     let mut out = format!(
         "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n\
-         <title id=\"{id}-title\">How long the service was gone, on a logarithmic scale</title>\n\
+         <title id=\"{id}-title\">How long until every user was served again, on a logarithmic scale</title>\n\
          <desc id=\"{id}-desc\">{}.</desc>\n",
         bottom + 30.0,
         escape(&words.join("; "))

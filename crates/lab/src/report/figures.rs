@@ -1,7 +1,7 @@
 //! The figures of a drill: all runs and the median, in words that people read.
 
-use super::{Drill, Mode, Postmortem, Run};
-use crate::series::{Connections, Series, median, share};
+use super::{Drill, HEAD, Mode, Postmortem, Run};
+use crate::series::{Connections, median, share};
 
 /// What runs of one mode give.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Figures {
     pub reverted: Spread,
     /// From the fault until every user was served again, in milliseconds.
     pub restored: Spread,
-    /// The share of users with a failed request, from 0 to 1.
+    /// The share of users with a failed request since the fault, from 0 to 1.
     pub users: Spread,
 }
 
@@ -27,14 +27,17 @@ impl Figures {
             noticed: over(|run| run.to_noticed().map(|time| time as f64)),
             reverted: over(|run| run.to_reverted().map(|time| time as f64)),
             restored: over(|run| run.to_restored().map(|time| time as f64)),
-            users: over(|run| run.series.as_ref().map(|series| users_affected(series, None))),
+            users: over(|run| users_affected(run, None).map(|(hit, all)| share(hit, all))),
         }
     }
 }
 
-/// The share of users with a failed request, from 0 to 1.
-pub fn users_affected(series: &Series, kind: Option<Connections>) -> f64 {
-    share(series.users_affected(kind), series.users_of(kind).count() as u64)
+/// How many users of a kind, or of all, had a failed request since the fault, and how many there are. What failed while the
+/// service came up is not the fault's doing. `None` without users, or without a fault. O(users).
+pub fn users_affected(run: &Run, kind: Option<Connections>) -> Option<(u64, u64)> {
+    let (series, fault) = (run.series.as_ref()?, run.fault()?);
+    let from = fault.saturating_sub(HEAD);
+    Some((series.users_affected_since(kind, from), series.users_of(kind).count() as u64))
 }
 
 /// One figure over several runs.

@@ -1,5 +1,6 @@
 //! Drills as JUnit XML: one suite for each scenario, one test case for each run.
 
+use super::figures::users_affected;
 use super::{Drill, Run, Verdict};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 use std::time::Duration;
@@ -45,9 +46,9 @@ fn case(drill: &Drill, run: &Run) -> TestCase {
             case.add_property((name, time.to_string().as_str()));
         }
     }
-    if let Some(series) = &run.series {
-        case.add_property(("users_affected", series.users_affected(None).to_string().as_str()));
-        case.add_property(("users", series.users.len().to_string().as_str()));
+    if let Some((hit, all)) = users_affected(run, None) {
+        case.add_property(("users_affected", hit.to_string().as_str()));
+        case.add_property(("users", all.to_string().as_str()));
     }
     case
 }

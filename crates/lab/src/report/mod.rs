@@ -23,6 +23,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What is due so shortly before the fault may have been sent after it, in milliseconds; what is due so shortly after it, the
+/// other way round.
+pub const HEAD: u64 = 250;
+
 /// The version of [`Drill`] as JSON.
 pub const FORMAT_VERSION: u32 = 1;
 

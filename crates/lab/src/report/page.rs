@@ -201,7 +201,7 @@ impl Told<'_> {
         rows.extend(restored.map(|time| ("now, let through", "good", time)));
         rows.extend(prevented.map(|_| ("now, refused", "good", 0.0)));
         *out += &bars(&rows, "bars");
-        out.push_str("<figcaption>How long the service was gone, on a logarithmic scale.");
+        out.push_str("<figcaption>How long until every user was served again, on a logarithmic scale.");
         if let Some(restored) = restored.filter(|time| *time > 0.0) {
             let _ = write!(out, " Then it took {} times as long.", thousands(postmortem.lasted() / restored));
         }

@@ -3,7 +3,7 @@
 use super::figures::{Figures, Spread, users_affected};
 use super::words::{duration, escape, percent, seconds};
 use super::{Drill, Mode, Run, Verdict, What};
-use crate::series::{Connections, Series, median};
+use crate::series::{Connections, Series, median, share};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -98,10 +98,8 @@ fn row(run: &Run, mode: Mode, load: bool, out: &mut String) {
         let _ = write!(out, "<td class=\"n\">{text}</td>");
     }
     if load {
-        let users = run.series.as_ref().map(|series| {
-            let (hit, all) = (series.users_affected(None), series.users.len());
-            format!("{hit} of {all} ({})", percent(users_affected(series, None)))
-        });
+        let users = users_affected(run, None)
+            .map(|(hit, all)| format!("{hit} of {all} ({})", percent(share(hit, all))));
         let _ = write!(out, "<td class=\"n\">{}</td>", users.unwrap_or_else(|| "–".to_owned()));
         for kind in Connections::ALL {
             let text = rate(run, kind).map_or("–".to_owned(), percent);

@@ -225,7 +225,7 @@ impl Reader {
         let mut errors = BTreeMap::new();
         for kind in Connections::ALL {
             let Some(node) = fields.get(kind.word()) else { continue };
-            let expected = "a range of percentages, such as `[20, 45]`";
+            let expected = "a range of percentages, the lower one first, such as `[20, 45]`";
             let what = format!("`{}`", kind.word());
             let ends = self.values.scalars(node, &what, expected);
             let numbers: Vec<f64> = ends.iter().filter_map(|end| end.text.parse().ok()).collect();

@@ -60,7 +60,7 @@ fn mistakes_are_told_with_what_to_do() {
         (
             "[20, 45]",
             "[45, 20]",
-            "drill-type: `new` of `errors` is a range of percentages, such as `[20, 45]`, not a list",
+            "drill-type: `new` of `errors` is a range of percentages, the lower one first, such as `[20, 45]`, not a list",
         ),
         ("breaks: [public-web], ", "", "drill-missing-key: `expect` needs `breaks`"),
         ("expect", "expects", "drill-unknown-key: `expects` is not a key of the drill file"),

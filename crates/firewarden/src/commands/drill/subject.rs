@@ -2,10 +2,12 @@
 
 use crate::commands::Stopped;
 use crate::commands::examples::{self, WEB_STACK};
-use crate::load::{self, Texts};
+use crate::commands::hosts;
+use crate::load::{self, Files, Texts};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
 use firewarden_lab::scenario::{self, Scenario, read_scenario};
 use firewarden_verify::nearest;
+use firewarden_verify::stack::StackFile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +37,9 @@ impl Subject {
         let file = sources.add(path.display().to_string(), text.as_str());
         let (scenario, diagnostics) = read_scenario(file, &text);
         let Some(scenario) = scenario else { return Err(Stopped { diagnostics, sources }) };
+        if let Some(problem) = undeclared(&scenario, &web_stack()?) {
+            return Err(Stopped { diagnostics: vec![problem], sources });
+        }
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let texts = examples::texts();
         let old = |name: &str| texts.get(&beside(WEB_STACK, name)).map(|text| text.to_string());
@@ -73,6 +78,33 @@ impl Subject {
         }
         text
     }
+}
+
+/// What the web stack declares.
+fn web_stack() -> Result<StackFile, Stopped> {
+    let mut files = Files::with_include_paths(&[]);
+    files.bring(&examples::texts());
+    hosts::declared_stack(Path::new(WEB_STACK), &mut files)
+}
+
+/// A host or an intent that the drill names and the web stack doesn't have.
+fn undeclared(scenario: &Scenario, stack: &StackFile) -> Option<Diagnostic> {
+    let missing = |code: &'static str, what: &str, name: &str, known: &[&str]| {
+        let problem = Diagnostic::error(code, format!("the web stack has no {what} `{name}`"));
+        match nearest(name, known.iter().copied()) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem.help(format!("name one of {}", known.join(", "))),
+        }
+    };
+    let host = &scenario.change.host;
+    let hosts: Vec<&str> = stack.hosts.iter().map(|host| host.name.value.as_str()).collect();
+    if !hosts.contains(&host.value.as_str()) {
+        return Some(missing("drill-host", "host", &host.value, &hosts).at(host.span, ""));
+    }
+    let intents: Vec<&str> =
+        stack.intents.iter().filter_map(|intent| Some(intent.name.as_ref()?.value.as_str())).collect();
+    let wrong = scenario.expect.breaks.iter().find(|name| !intents.contains(&name.as_str()))?;
+    Some(missing("drill-intent", "intent", wrong, &intents))
 }
 
 fn beside(stack: &str, name: &str) -> PathBuf {
