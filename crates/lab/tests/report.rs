@@ -234,3 +234,13 @@ fn nothing_at_all_is_still_a_page() {
     }];
     assert!(page(&empty).ends_with("</html>\n"));
 }
+
+#[test]
+fn users_whose_requests_failed_before_the_fault_are_not_hit_by_it() {
+    let committed = |at| drill(vec![run(1, Mode::Apply, vec![moment(at, What::Committed)])]);
+    for (at, hit) in [(500, 1), (1250, 1), (1251, 0)] {
+        let named = format!("name=\"users_affected\" value=\"{hit}\"");
+        let told = junit(&[committed(at)]);
+        assert!(told.contains(&named), "{at}: {told}");
+    }
+}
