@@ -184,7 +184,12 @@ fn a_restore_that_does_not_bring_the_data_back_is_told() {
     let done = run(&["drill", "restore", "--restore-command", "true"]);
     done.expect(
         1,
-        &["FAIL  data: 25|", "nothing now", "ok    rules, change records and state folders", "ok    every intent holds"],
+        &[
+            "FAIL  data: 25|",
+            "nothing now",
+            "ok    rules, change records and state folders",
+            "ok    every intent holds",
+        ],
     );
     // One that says itself that it failed; and the data are wiped in a way that leaves them readable.
     let broken = "echo the tape is gone >&2; exit 3";

@@ -205,7 +205,12 @@ impl Series {
     /// When every user that had a failed request was served again, in milliseconds since the start; `None` where none
     /// failed, or one still does. O(users).
     pub fn recovered(&self) -> Option<u64> {
-        let affected = self.users.iter().filter(|user| user.errors > 0);
+        self.recovered_since(0)
+    }
+
+    /// The same of users with a failed request that was due at `from` or after.
+    pub fn recovered_since(&self, from: u64) -> Option<u64> {
+        let affected = self.users.iter().filter(|user| user.last_error.is_some_and(|at| at >= from));
         affected.map(|user| user.recovered).collect::<Option<Vec<u64>>>()?.into_iter().max()
     }
 }

@@ -276,7 +276,9 @@ impl Live<'_> {
             // A request that was due shortly before may have been sent after.
             course.at(moment(first.max(fault.unwrap_or(0))), What::FirstUserError, "");
         }
-        match (restored, series.recovered()) {
+        // Whoever failed at the start only has nothing to recover from.
+        let from = fault.unwrap_or(0).saturating_sub(HEAD);
+        match (restored, series.recovered_since(from)) {
             // Before the fault is over, chance may serve everybody.
             (true, Some(at)) => {
                 course.at(moment(at.max(course.when(What::Reverted).unwrap_or(0))), What::Restored, "");

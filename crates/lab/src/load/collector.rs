@@ -244,6 +244,7 @@ mod tests {
         assert_eq!((user.requests, user.errors), (5, 2));
         assert_eq!((user.first_error, user.last_error, user.recovered), (Some(20), Some(40), Some(61)));
         assert_eq!((series.first_error(), series.recovered()), (Some(20), Some(61)));
+        assert_eq!(series.recovered_since(10_000), None, "nobody failed then");
     }
 
     #[test]
