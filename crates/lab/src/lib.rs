@@ -7,6 +7,7 @@
 
 pub mod application;
 pub mod drill;
+pub mod evidence;
 pub mod layout;
 pub mod load;
 pub mod mutation;

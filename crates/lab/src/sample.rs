@@ -1,16 +1,14 @@
 //! Connections that show on the wires of a lab whether an intent holds: a few of the many that it speaks of, drawn from a
 //! seed. That a flow works, or doesn't, is one connection's evidence; a prover asks of all.
 
-use crate::mutation::drill::{DrillError, MORE_PATIENCE, PATIENCE, failed};
-use crate::place::Lab;
-use crate::probe::{Attempt, Ending, Probers, Target};
+use crate::probe::{Attempt, Ending, Target};
 use firewarden_packet::IntervalSet;
 use firewarden_verify::address::{Family, address, number};
 use firewarden_verify::intent::{
     Claim, Names, Question, Senders, Service, Target as End, questions, resolve,
 };
 use firewarden_verify::stack::StackFile;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// The protocol number of TCP.
@@ -88,86 +86,6 @@ pub fn draw(stack: &StackFile, known: &[IpAddr], seed: u64) -> Vec<Sample> {
         }
     }
     found.into_iter().collect()
-}
-
-/// Samples that aren't as they should be, with their intents, in words. Those of some intents are tried again with more
-/// patience before it is believed. Somebody else may answer in the target's place, so that one that should be lost counts
-/// as arrived where the target's own connection tracking knows of it.
-pub(crate) fn broken(
-    lab: &Lab,
-    stack: &StackFile,
-    probers: &mut Probers,
-    samples: &[Sample],
-    again: impl Fn(usize) -> bool,
-) -> Result<Vec<(usize, String)>, DrillError> {
-    let mut make = |samples: &[Sample], patience| {
-        let attempts: Vec<Attempt> = samples.iter().map(|sample| sample.attempt.clone()).collect();
-        let seen = probers.make(&attempts, patience).map_err(|error| failed("the probers", error))?;
-        let mut arrivals = Arrivals::new(lab);
-        let mut broken = Vec::new();
-        for (sample, ending) in
-            samples.iter().zip(seen).filter(|(sample, ending)| !sample.expected.is(ending))
-        {
-            let host = sample.target.and_then(|index| stack.hosts.get(index));
-            let is_elsewhere = sample.expected == Expected::Nothing
-                && host.is_some_and(|host| {
-                    arrivals.is_known_at(&host.name.value, &sample.attempt) == Some(false)
-                });
-            if !is_elsewhere {
-                broken.push((sample.clone(), ending));
-            }
-        }
-        Ok::<_, DrillError>(broken)
-    };
-    let (doubtful, mut found): (Vec<_>, Vec<_>) =
-        make(samples, PATIENCE)?.into_iter().partition(|(sample, _)| again(sample.intent));
-    if !doubtful.is_empty() {
-        let doubtful: Vec<Sample> = doubtful.into_iter().map(|(sample, _)| sample).collect();
-        found.extend(make(&doubtful, MORE_PATIENCE)?);
-    }
-    let words = found.into_iter().map(|(sample, ending)| {
-        let Attempt { source, source_port, target, .. } = &sample.attempt;
-        let port = source_port.map(|port| format!(" port {port}")).unwrap_or_default();
-        (sample.intent, format!("{source}{port} -> {target}: {ending}"))
-    });
-    Ok(words.collect())
-}
-
-/// What the connection tracking of hosts knows, asked once for each host.
-pub(crate) struct Arrivals<'l> {
-    lab: &'l Lab,
-    known: BTreeMap<String, Option<String>>,
-}
-
-impl<'l> Arrivals<'l> {
-    pub(crate) fn new(lab: &'l Lab) -> Arrivals<'l> {
-        Arrivals { lab, known: BTreeMap::new() }
-    }
-
-    /// Whether a host of the stack file knows of a connection from the attempt's port. `None` where it can't be told: the
-    /// port is any, or nothing is tracked there.
-    pub(crate) fn is_known_at(&mut self, host: &str, attempt: &Attempt) -> Option<bool> {
-        let port = attempt.source_port?;
-        let lab = self.lab;
-        let listed = self.known.entry(host.to_owned()).or_insert_with(|| {
-            let mut all = String::new();
-            for machine in lab.layout().of_host(host) {
-                for family in ["ipv4", "ipv6"] {
-                    let mut command = lab.command(&machine.name, "conntrack").ok()?;
-                    all.push_str(&String::from_utf8_lossy(
-                        &command.args(["-L", "-f", family]).output().ok()?.stdout,
-                    ));
-                }
-            }
-            (!all.is_empty()).then_some(all)
-        });
-        let word = format!(" sport={port} ");
-        // The first half of a line is what the sender wrote.
-        listed.as_ref().map(|listed| {
-            let mut firsts = listed.lines().filter_map(|line| line.split(" src=").nth(1));
-            firsts.any(|first| format!("{first} ").contains(&word))
-        })
-    }
 }
 
 fn host_of(target: End) -> Option<usize> {

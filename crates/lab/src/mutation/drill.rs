@@ -2,21 +2,17 @@
 //! and the services show.
 
 use super::{Kind, Mutation, RulesFile};
+use crate::evidence::{Arrivals, EvidenceError, MORE_PATIENCE, PATIENCE, broken, failed, forget_connections};
 use crate::layout::{Layout, Loader};
-use crate::place::{Lab, LabError};
+use crate::place::Lab;
 use crate::probe::{Attempt, Ending, Probers};
-use crate::sample::{Arrivals, Sample, broken};
+use crate::sample::Sample;
 use firewarden_verify::stack::StackFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// How long a connection may take, in milliseconds. On wires inside of one machine, an answer takes less than one.
-pub(crate) const PATIENCE: u64 = 250;
-/// How long it may take when it is tried again, since something else may have kept the machine busy.
-pub(crate) const MORE_PATIENCE: u64 = 1500;
 
 /// What the model says of a ruleset with a mistake in it.
 #[derive(Clone, Debug)]
@@ -134,33 +130,6 @@ impl Case {
     }
 }
 
-/// Why a drill can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum DrillError {
-    /// Something with the lab.
-    #[error(transparent)]
-    Lab(#[from] LabError),
-    /// The system's words.
-    #[error("{what}: {error}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// Its words.
-        error: io::Error,
-    },
-    /// Before anything was planted, an intent doesn't hold in the lab.
-    #[error("before anything was changed, the lab doesn't do what the stack file says: {}", .0.join("; "))]
-    Unsteady(Vec<String>),
-    /// The rules from before can't be loaded again.
-    #[error("the lab's own rules can't be loaded again on {host}: {words}")]
-    Lost {
-        /// The machine.
-        host: String,
-        /// The loader's words.
-        words: String,
-    },
-}
-
 /// A lab that mistakes are planted in.
 #[derive(Debug)]
 pub struct Drill<'l> {
@@ -174,17 +143,19 @@ impl<'l> Drill<'l> {
     /// Begins, and sees whether everything works before. `samples` are the connections that are tried each time.
     ///
     /// # Errors
-    /// [`DrillError`].
+    /// [`EvidenceError`].
     pub fn begin(
         lab: &'l Lab,
         stack: &'l StackFile,
         mut probers: Probers,
         samples: Vec<Sample>,
-    ) -> Result<Drill<'l>, DrillError> {
+    ) -> Result<Drill<'l>, EvidenceError> {
         forget_connections(lab)?;
         let broken = broken(lab, stack, &mut probers, &samples, |_| true)?;
         if !broken.is_empty() {
-            return Err(DrillError::Unsteady(broken.into_iter().map(|(_, words)| words).take(5).collect()));
+            return Err(EvidenceError::Unsteady(
+                broken.into_iter().map(|(_, words)| words).take(5).collect(),
+            ));
         }
         Ok(Drill { lab, stack, probers, samples })
     }
@@ -193,14 +164,14 @@ impl<'l> Drill<'l> {
     /// machines' layout; `judgement` is the model's.
     ///
     /// # Errors
-    /// [`DrillError`]. Then the lab may be left with the mistake.
+    /// [`EvidenceError`]. Then the lab may be left with the mistake.
     pub fn plant(
         &mut self,
         mutation: &Mutation,
         files: &[RulesFile],
         paths: &[PathBuf],
         judgement: &Judgement,
-    ) -> Result<CaseResult, DrillError> {
+    ) -> Result<CaseResult, EvidenceError> {
         let mut refused = None;
         for file in mutation.files() {
             let text = mutation.apply(file, files[file].text);
@@ -218,13 +189,13 @@ impl<'l> Drill<'l> {
         for file in mutation.files() {
             let left = load_everywhere(self.lab, &paths[file], files[file].text)?;
             if let Some((host, words)) = left.into_iter().next() {
-                return Err(DrillError::Lost { host, words });
+                return Err(EvidenceError::Lost { host, words });
             }
         }
         Ok(result)
     }
 
-    fn compare(&mut self, intents: &[Judged]) -> Result<Vec<Compared>, DrillError> {
+    fn compare(&mut self, intents: &[Judged]) -> Result<Vec<Compared>, EvidenceError> {
         forget_connections(self.lab)?;
         // Only where the model says that all is well, one that is lost has to be lost for certain.
         let passes = |intent: usize| intents.get(intent).is_some_and(|judged| judged.verdict == "pass");
@@ -260,7 +231,7 @@ impl<'l> Drill<'l> {
     }
 
     /// Tries the packets that are said to break intents; those that don't, once more with patience.
-    fn confirm(&mut self, shown: &[&Shown]) -> Result<Vec<Tried>, DrillError> {
+    fn confirm(&mut self, shown: &[&Shown]) -> Result<Vec<Tried>, EvidenceError> {
         let mut tried = vec![Tried::Not; shown.len()];
         for patience in [PATIENCE, MORE_PATIENCE] {
             let open = shown.iter().zip(&tried).enumerate().filter_map(|(index, (shown, tried))| {
@@ -310,7 +281,7 @@ impl Shown {
 }
 
 /// Loads a text on every machine that loads the file. Gives the machines that refuse it, with their loaders' words.
-fn load_everywhere(lab: &Lab, path: &Path, text: &str) -> Result<Vec<(String, String)>, DrillError> {
+fn load_everywhere(lab: &Lab, path: &Path, text: &str) -> Result<Vec<(String, String)>, EvidenceError> {
     let mut refused = Vec::new();
     for (machine, loader) in machines(lab.layout(), path) {
         let program = match loader {
@@ -342,24 +313,6 @@ fn machines<'a>(layout: &'a Layout, path: &'a Path) -> impl Iterator<Item = (&'a
     })
 }
 
-/// Makes every machine of the stack forget its connections: those of one mistake would be let through by the next.
-pub(crate) fn forget_connections(lab: &Lab) -> Result<(), DrillError> {
-    let mut running = Vec::new();
-    for machine in &lab.layout().machines {
-        let mut command = lab.command(&machine.name, "conntrack")?;
-        let child = command.arg("-F").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        running.push(child.map_err(|error| failed("conntrack", error))?);
-    }
-    for mut child in running {
-        let status = child.wait().map_err(|error| failed("conntrack", error))?;
-        if !status.success() {
-            let error = io::Error::other(format!("it ended with {status}"));
-            return Err(failed("conntrack -F (package conntrack)", error));
-        }
-    }
-    Ok(())
-}
-
 /// Runs a program with a text to read; the inner error is its own words.
 fn run(mut command: Command, text: &str) -> io::Result<Result<(), String>> {
     let mut child = command
@@ -378,10 +331,6 @@ fn run(mut command: Command, text: &str) -> io::Result<Result<(), String>> {
     }
     let words = String::from_utf8_lossy(&output.stderr);
     Ok(Err(words.split_whitespace().collect::<Vec<_>>().join(" ")))
-}
-
-pub(crate) fn failed(what: &str, error: io::Error) -> DrillError {
-    DrillError::Io { what: what.to_owned(), error }
 }
 
 /// How many mistakes came to what.

@@ -1,8 +1,8 @@
 //! What a backup holds, and the way there and back.
 
 use super::{CHANGES, Data, checksum, command_of, on};
+use crate::evidence::{EvidenceError, failed};
 use crate::layout::{Layout, Loader};
-use crate::mutation::drill::{DrillError, failed};
 use crate::place::Lab;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ pub struct Manifest {
 }
 
 /// Puts everything into the folder.
-pub fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, DrillError> {
+pub fn back_up(lab: &Lab, data: &Data, folder: &Path) -> Result<Manifest, EvidenceError> {
     let mut files = BTreeMap::new();
     for (name, text) in rules(lab)? {
         put(folder, &format!("{RULES}/{name}"), text.as_bytes(), &mut files)?;
@@ -51,7 +51,7 @@ fn put(
     name: &str,
     content: &[u8],
     files: &mut BTreeMap<String, String>,
-) -> Result<(), DrillError> {
+) -> Result<(), EvidenceError> {
     let path = folder.join(name);
     write_for_root(&path, content).map_err(|error| failed(&format!("`{}`", path.display()), error))?;
     files.insert(name.to_owned(), digest(content));
@@ -79,7 +79,7 @@ fn programs(loader: Loader) -> (&'static [&'static str], &'static [&'static str]
 }
 
 /// The rules that run on each machine, by `HOST.KIND`. The programs' comments have the time in them.
-fn rules(lab: &Lab) -> Result<BTreeMap<String, String>, DrillError> {
+fn rules(lab: &Lab) -> Result<BTreeMap<String, String>, EvidenceError> {
     let mut found = BTreeMap::new();
     for machine in &lab.layout().machines {
         for loader in loaders(lab.layout(), &machine.name) {
@@ -105,7 +105,7 @@ fn without_counters(line: &str, loader: Loader) -> String {
 
 /// The folders that are kept, by their names in the backup: each machine's state (confirmed rules, trials, the journal and
 /// its keys), and the change records.
-fn folders(lab: &Lab) -> Result<BTreeMap<String, PathBuf>, DrillError> {
+fn folders(lab: &Lab) -> Result<BTreeMap<String, PathBuf>, EvidenceError> {
     let mut found = BTreeMap::from([("changes".to_owned(), lab.path(Path::new(CHANGES)))]);
     for machine in &lab.layout().machines {
         found.insert(format!("state/{}", machine.name), lab.state(&machine.name)?);
@@ -114,7 +114,7 @@ fn folders(lab: &Lab) -> Result<BTreeMap<String, PathBuf>, DrillError> {
 }
 
 /// The files in these folders.
-fn kept(lab: &Lab) -> Result<BTreeMap<String, Vec<u8>>, DrillError> {
+fn kept(lab: &Lab) -> Result<BTreeMap<String, Vec<u8>>, EvidenceError> {
     let mut found = BTreeMap::new();
     for (name, folder) in folders(lab)? {
         let mut open = vec![folder.clone()];
@@ -139,7 +139,7 @@ fn kept(lab: &Lab) -> Result<BTreeMap<String, Vec<u8>>, DrillError> {
 }
 
 /// Takes rules, folders and data away.
-pub fn wipe(lab: &Lab, data: &Data) -> Result<(), DrillError> {
+pub fn wipe(lab: &Lab, data: &Data) -> Result<(), EvidenceError> {
     for machine in &lab.layout().machines {
         on(lab, &machine.name, &["nft", "flush", "ruleset"], "")?;
     }
@@ -154,7 +154,7 @@ pub fn wipe(lab: &Lab, data: &Data) -> Result<(), DrillError> {
 }
 
 /// Loads rules, folders and data out of the backup. The inner error is that of the data's own command.
-pub fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<Result<(), DrillError>, DrillError> {
+pub fn bring_back(lab: &Lab, data: &Data, folder: &Path) -> Result<Result<(), EvidenceError>, EvidenceError> {
     let read = |path: &Path| fs::read(path).map_err(|error| failed(&path.display().to_string(), error));
     // Rules first: until they are back, everybody gets everywhere.
     for machine in &lab.layout().machines {
@@ -190,7 +190,7 @@ fn write_for_root(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// What isn't as the backup's list says: rules as the kernel has them, and files.
-pub fn differing(lab: &Lab, manifest: &Manifest) -> Result<Vec<String>, DrillError> {
+pub fn differing(lab: &Lab, manifest: &Manifest) -> Result<Vec<String>, EvidenceError> {
     let rules =
         rules(lab)?.into_iter().map(|(name, text)| (format!("{RULES}/{name}"), digest(text.as_bytes())));
     let kept = kept(lab)?.into_iter().map(|(name, content)| (name, digest(&content)));

@@ -2,10 +2,10 @@
 
 mod backup;
 
-use crate::mutation::drill::{DrillError, failed, forget_connections};
+use crate::evidence::{EvidenceError, broken, failed, forget_connections};
 use crate::place::{Lab, TEMPORARY};
 use crate::probe::Probers;
-use crate::sample::{Sample, broken};
+use crate::sample::Sample;
 use backup::{back_up, bring_back, differing, wipe};
 use firewarden_verify::stack::StackFile;
 use schemars::JsonSchema;
@@ -139,7 +139,7 @@ impl Restored {
 /// is being done.
 ///
 /// # Errors
-/// [`DrillError`]: something of it can't be done. Then the lab may be left wiped.
+/// [`EvidenceError`]: something of it can't be done. Then the lab may be left wiped.
 pub fn drill(
     lab: &Lab,
     stack: &StackFile,
@@ -148,12 +148,12 @@ pub fn drill(
     data: &Data,
     folder: &Path,
     tell: &mut dyn FnMut(&str),
-) -> Result<Restored, DrillError> {
+) -> Result<Restored, EvidenceError> {
     tell("steady state: every intent holds");
     forget_connections(lab)?;
     let unsteady = broken(lab, stack, probers, samples, |_| true)?;
     if !unsteady.is_empty() {
-        return Err(DrillError::Unsteady(unsteady.into_iter().map(|(_, words)| words).take(5).collect()));
+        return Err(EvidenceError::Unsteady(unsteady.into_iter().map(|(_, words)| words).take(5).collect()));
     }
     tell("a confirmed change on edge, so that there is a change record and a journal");
     confirmed_change(lab)?;
@@ -200,7 +200,7 @@ pub fn drill(
 }
 
 /// A change that breaks no intent: proposed, so that there is a record of it, planned, applied and confirmed.
-fn confirmed_change(lab: &Lab) -> Result<(), DrillError> {
+fn confirmed_change(lab: &Lab) -> Result<(), EvidenceError> {
     const HOST: &str = "edge";
     /// Nobody has a service on port 9, discard.
     const RULES: &str = "table inet restore-drill {
@@ -239,7 +239,7 @@ fn confirmed_change(lab: &Lab) -> Result<(), DrillError> {
 }
 
 /// Whether the journals that came back are whole.
-fn journals(lab: &Lab) -> Result<BTreeMap<String, Journal>, DrillError> {
+fn journals(lab: &Lab) -> Result<BTreeMap<String, Journal>, EvidenceError> {
     let mut found = BTreeMap::new();
     for machine in &lab.layout().machines {
         if !lab.state(&machine.name)?.join("journal.sqlite").exists() {
@@ -257,16 +257,16 @@ fn journals(lab: &Lab) -> Result<BTreeMap<String, Journal>, DrillError> {
 }
 
 /// What the data's checksum command prints.
-fn checksum(lab: &Lab, data: &Data) -> Result<String, DrillError> {
+fn checksum(lab: &Lab, data: &Data) -> Result<String, EvidenceError> {
     Ok(command_of(lab, data, &data.checksum, "")?.trim().to_owned())
 }
 
 /// Runs one of the data's commands; gives what it prints.
-fn command_of(lab: &Lab, data: &Data, command: &str, input: &str) -> Result<String, DrillError> {
+fn command_of(lab: &Lab, data: &Data, command: &str, input: &str) -> Result<String, EvidenceError> {
     on(lab, &data.host, &["sh", "-c", command], input)
 }
 
-fn on(lab: &Lab, host: &str, command: &[&str], input: &str) -> Result<String, DrillError> {
+fn on(lab: &Lab, host: &str, command: &[&str], input: &str) -> Result<String, EvidenceError> {
     let named = format!("`{}` on {host}", command.join(" "));
     let (program, arguments) = command.split_first().unwrap_or((&"true", &[]));
     let output =

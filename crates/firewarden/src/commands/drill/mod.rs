@@ -12,7 +12,7 @@ use super::{Stopped, lab};
 use crate::cli::drill::{Drill, DrillCommand};
 use crate::output::Color;
 use firewarden_diagnostic::Diagnostic;
-use firewarden_lab::mutation::drill::DrillError;
+use firewarden_lab::evidence::EvidenceError;
 use std::process::ExitCode;
 
 /// Runs it.
@@ -38,14 +38,14 @@ pub fn run(options: &Drill, color: Color) -> Result<ExitCode, Stopped> {
 }
 
 /// What keeps a drill from going on.
-fn problem(error: DrillError) -> Diagnostic {
+fn problem(error: EvidenceError) -> Diagnostic {
     let help = match &error {
-        DrillError::Lab(error) => return lab::problem(error),
-        DrillError::Io { .. } => "see whether the lab is up with `firewarden lab status`",
-        DrillError::Unsteady(_) => {
+        EvidenceError::Lab(error) => return lab::problem(error),
+        EvidenceError::Io { .. } => "see whether the lab is up with `firewarden lab status`",
+        EvidenceError::Unsteady(_) => {
             "make the lab do what its stack file says first, or drill in one of its own (without `--name`)"
         }
-        DrillError::Lost { .. } => "end this lab with `firewarden lab down`: a mistake is left in it",
+        EvidenceError::Lost { .. } => "end this lab with `firewarden lab down`: a mistake is left in it",
     };
     Diagnostic::error("drill", error.to_string()).help(help)
 }
