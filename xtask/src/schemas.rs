@@ -145,7 +145,7 @@ fn commands() -> Result<String, String> {
 fn firewarden(arguments: &[&str]) -> Result<String, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "firewarden", "--all-features", "--"])
+        .args(["run", "--quiet", "--package", "firewarden", "--all-features", "--"])
         .args(arguments)
         .env("COLUMNS", "100")
         .output()
