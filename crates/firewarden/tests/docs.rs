@@ -122,11 +122,26 @@ fn every_policy_of_the_documents_is_valid() {
     }
 }
 
+#[cfg(feature = "lab")]
+#[test]
+fn every_drill_of_the_documents_is_valid() {
+    let text = read(&repository().join("docs/drills.md"));
+    let drills: Vec<Block> = blocks(&text).into_iter().filter(|block| block.language == "yaml").collect();
+    assert!(!drills.is_empty());
+    for block in drills {
+        let mut sources = SourceMap::default();
+        let file = sources.add("block", block.text.as_str());
+        let (drill, diagnostics) = firewarden_lab::scenario::read_scenario(file, &block.text);
+        assert!(drill.is_some() && diagnostics.is_empty(), "docs/drills.md:{}: {diagnostics:#?}", block.line);
+    }
+}
+
 #[test]
 fn every_stack_file_of_the_documents_is_valid() {
     let mut count = 0;
-    // Those of changes are policies.
-    for path in documents().into_iter().filter(|path| !path.ends_with("changes.md")) {
+    // Those of changes are policies, and those of drills are drills.
+    let others = ["changes.md", "drills.md"];
+    for path in documents().into_iter().filter(|path| !others.iter().any(|other| path.ends_with(other))) {
         for block in blocks(&read(&path)).into_iter().filter(|block| block.language == "yaml") {
             count += 1;
             let mut sources = SourceMap::default();
