@@ -16,8 +16,9 @@ use tokio::runtime::Runtime;
 /// After how many entries a checkpoint is signed, at the latest.
 pub const CHECKPOINT_EVERY: u64 = 64;
 
-/// How long to wait for other processes that add entries.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for other processes that add entries. SQLite's waiting isn't in turn: who comes by in a good moment is
+/// first, so that on a slow disk it takes a while among many.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A journal in SQLite. Each process opens its own; several may be used at once.
 pub struct Journal {

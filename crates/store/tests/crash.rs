@@ -16,6 +16,10 @@ const WRITER: &str = "FIREWARDEN_TEST_JOURNAL_WRITER";
 /// How many entries the writer adds at once.
 const BATCH: u64 = 3;
 
+/// Makes a writer rest between batches. Who never does keeps others out for as long as chance has it, as waiting isn't in
+/// turn.
+const PAUSE: &str = "FIREWARDEN_TEST_WRITER_PAUSE";
+
 /// Not a test by itself: adds entries for ever, and prints a line after each batch, until it is killed or stopped by an
 /// error.
 #[test]
@@ -34,6 +38,9 @@ fn writer() {
             let added = journal.append_all(&batch)?;
             writeln!(out, "added {}", added.last().unwrap().sequence()).unwrap();
             out.flush().unwrap();
+            if std::env::var_os(PAUSE).is_some() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
     };
     let error = write().unwrap_err();
@@ -132,7 +139,7 @@ fn killed_at_any_moment() {
 fn several_writers_at_once() {
     let folder = folder();
     let state = folder.path().join("state");
-    let mut writers: Vec<_> = (0..4).map(|_| start(&mut writer_command(), &state)).collect();
+    let mut writers: Vec<_> = (0..4).map(|_| start(writer_command().env(PAUSE, "1"), &state)).collect();
     let until = Instant::now() + Duration::from_secs(60);
     // Until every one of them had its turn at least twice, whatever the machine does.
     let mut turns = Vec::new();
