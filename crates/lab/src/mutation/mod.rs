@@ -177,10 +177,10 @@ pub fn all(files: &[RulesFile], vocabulary: &Vocabulary) -> Vec<Mutation> {
 /// Draws mistakes, the same ones from the same seed: of every kind as many as there are, as far as that goes, and none
 /// twice. Fewer than `count` where there aren't as many. O(n log n).
 pub fn draw(seed: u64, count: usize, all: &[Mutation]) -> Vec<usize> {
-    let mut random = seed;
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut kinds: BTreeMap<Kind, Vec<(u64, usize)>> = BTreeMap::new();
     for (index, mutation) in all.iter().enumerate() {
-        kinds.entry(mutation.kind).or_default().push((next(&mut random), index));
+        kinds.entry(mutation.kind).or_default().push((random.u64(..), index));
     }
     for drawn in kinds.values_mut() {
         drawn.sort_unstable();
@@ -196,15 +196,6 @@ pub fn draw(seed: u64, count: usize, all: &[Mutation]) -> Vec<usize> {
         }
     }
     result
-}
-
-/// SplitMix64 (Steele, Lea, Flood, 2014): enough to draw with, and the same everywhere.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 /// Where mistakes of one file are gathered.
