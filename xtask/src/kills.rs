@@ -168,7 +168,9 @@ pub fn serve_as_helper() -> Option<ExitCode> {
     Some(match words.as_slice() {
         [GUARD, "--detach", folder] => firewarden_host::guard::serve(Path::new(folder), true),
         [GUARD, folder] => firewarden_host::guard::serve(Path::new(folder), false),
-        [CLIENT, folder, seed] => scene::client(Path::new(folder), &Case::new(seed.parse().ok()?)),
+        [CLIENT, folder, seed, window] => {
+            scene::client(Path::new(folder), &Case::new(seed.parse().ok()?), window.parse().ok()?)
+        }
         [RECOVER, folder] => scene::recover(Path::new(folder)),
         [WORKER, seed, count, job, jobs] => {
             let numbers = [seed, count, job, jobs].map(|word| word.parse::<u64>().unwrap_or_default());

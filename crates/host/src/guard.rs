@@ -33,6 +33,7 @@ pub use client::{
 };
 pub use clock::{boot_id, since_boot};
 pub use folder::{Home, HomeError, Job, Terms, trial_name};
+pub use loader::TOO_SLOW;
 pub use process::serve;
 pub use reading::namespace;
 pub use recover::{Extent, Manifest, RecoverError, Recovered, confirmed, recover};

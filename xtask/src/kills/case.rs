@@ -44,7 +44,7 @@ pub enum Target {
 pub enum Moment {
     /// So many microseconds after a guard announced a step for the nth time.
     Step { step: &'static str, nth: u64, after: u64 },
-    /// So many microseconds after the client began.
+    /// So many millionths of the window after the client began.
     Time(u64),
 }
 
@@ -63,7 +63,7 @@ pub struct Case {
     pub seed: u64,
     pub how: How,
     pub wish: Wish,
-    /// When the client asks for it, in milliseconds after the new rules are in.
+    /// When the client asks for it, in thousandths of the window after the new rules are in.
     pub asks_after: u64,
     pub kills: Vec<Kill>,
 }
@@ -82,6 +82,14 @@ impl Case {
             if random.below(4) == 0 { 850 + below(&mut random, 150) } else { below(&mut random, 300) };
         let kills = (0..1 + random.below(3)).map(|_| kill(&mut random, how, wish)).collect();
         Case { seed, how, wish, asks_after, kills }
+    }
+
+    /// One that loads everything, is taken back when asked and in which nobody is killed.
+    pub fn undisturbed() -> Case {
+        let all = (0..).map(Case::new);
+        let mut fitting =
+            all.filter(|case| case.how == How::Whole && case.wish == Wish::Revert && case.asks_after < 20);
+        Case { kills: Vec::new(), ..fitting.next().expect("seeds give every kind of change") }
     }
 }
 

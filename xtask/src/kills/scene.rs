@@ -25,9 +25,13 @@ const ONE_RULE: &str = "table ip t {\n\tchain c {\n\t\ttype filter hook input pr
 const FIRST: &str = "insert rule ip t c ip saddr 2.2.2.2 drop\n";
 const SECOND: &str = "add table ip u\nadd chain ip u d\n";
 const BACK: &str = "add table ip u\ndelete table ip u\nadd table ip t\nflush chain ip t c\nadd rule ip t c ip saddr 1.1.1.1 accept\n";
+/// Where the client says when its command ended, in milliseconds since boot.
+const RAN: &str = "ran";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How long all of it may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time that a trial waits for its confirmation, in seconds.
+const LONGEST: u32 = 20;
 /// How often the guards' log is looked at: a step may be over quickly.
 const WATCH: Duration = Duration::from_micros(300);
 /// How often it is looked whether all is over.
@@ -39,6 +43,9 @@ const HUNT: Duration = Duration::from_millis(60);
 pub struct Scene {
     folder: tempfile::TempDir,
     boots: Cell<u64>,
+    /// How long a trial waits for its confirmation, in seconds: 1, and more where this machine takes longer for a whole
+    /// change that nobody disturbs.
+    window: Cell<u32>,
 }
 
 /// How a change goes.
@@ -46,6 +53,8 @@ struct Course {
     client: i32,
     began: Instant,
     kills: Vec<Kill>,
+    /// As in [`Scene`].
+    window: u32,
     /// What was killed when, for the tally.
     done: Vec<String>,
     system: bool,
@@ -54,11 +63,15 @@ struct Course {
 impl Scene {
     pub fn new() -> Result<Scene, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let scene = Scene { folder, boots: Cell::new(0) };
+        let scene = Scene { folder, boots: Cell::new(0), window: Cell::new(LONGEST) };
         scene.boot();
         let none: Option<&str> = None;
         mount(Some(&scene.boot_id()), BOOT_ID, none, MsFlags::MS_BIND, none)
             .map_err(|error| format!("{BOOT_ID}: {error}"))?;
+        let start = Instant::now();
+        scene.play(&Case::undisturbed())?;
+        let seconds = u32::try_from(2 * start.elapsed().as_secs()).unwrap_or(LONGEST);
+        scene.window.set(seconds.clamp(1, LONGEST));
         Ok(scene)
     }
 
@@ -84,6 +97,7 @@ impl Scene {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let client = Command::new(&program)
             .args([CLIENT.as_ref(), folder.as_os_str(), case.seed.to_string().as_ref()])
+            .arg(self.window.get().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -93,6 +107,7 @@ impl Scene {
             client: i32::try_from(client.id()).unwrap_or(i32::MAX),
             began: Instant::now(),
             kills: case.kills.clone(),
+            window: self.window.get(),
             done: Vec::new(),
             system: false,
         };
@@ -113,7 +128,8 @@ impl Scene {
             processes::reap();
             sleep(WATCH);
             let lines = log(home);
-            let (due, later) = course.kills.drain(..).partition(|kill| is_due(kill, &lines, course.began));
+            let (due, later) =
+                course.kills.drain(..).partition(|kill| is_due(kill, &lines, course.began, course.window));
             course.kills = later;
             for kill in due {
                 self.kill(&kill, folder, home, course)?;
@@ -222,6 +238,17 @@ fn signal_one(pid: Option<i32>, signal: &str) -> bool {
     living.is_some()
 }
 
+/// Whether a guard says that its loader had to be stopped, and said so when the deadline (milliseconds since boot) was
+/// there, not before.
+fn was_too_slow(home: &Home, deadline: u64) -> bool {
+    let text = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).any(|line| {
+        let says = line.get("says").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let at = line.get("at").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        says.ends_with(guard::TOO_SLOW) && at >= deadline
+    })
+}
+
 /// What guards announced: their number and the step.
 fn log(home: &Home) -> Vec<(i32, String)> {
     let text = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
@@ -233,9 +260,9 @@ fn log(home: &Home) -> Vec<(i32, String)> {
     text.lines().filter_map(line).collect()
 }
 
-fn is_due(kill: &Kill, lines: &[(i32, String)], began: Instant) -> bool {
+fn is_due(kill: &Kill, lines: &[(i32, String)], began: Instant, window: u32) -> bool {
     match kill.moment {
-        Moment::Time(after) => began.elapsed() >= Duration::from_micros(after),
+        Moment::Time(after) => began.elapsed() >= Duration::from_micros(after * u64::from(window)),
         Moment::Step { step, nth, .. } => lines.iter().filter(|(_, said)| said == step).count() as u64 >= nth,
     }
 }
@@ -253,7 +280,9 @@ fn judge(
     let conf = fs::read_to_string(folder.join("nftables.conf")).map_err(|error| error.to_string())?;
     let kept = guard::confirmed(home).map_err(|error| error.to_string())?;
     let was_asked = folder.join("asked").exists();
-    let (told, is_new) = match status.and_then(|status| status.record).map(|record| record.phase) {
+    let record = status.and_then(|status| status.record);
+    let deadline = record.as_ref().map_or(u64::MAX, |record| record.deadline);
+    let (told, is_new) = match record.map(|record| record.phase) {
         None => ("never armed".to_owned(), false),
         Some(Phase::Done(Outcome::Confirmed { trouble, ruleset, .. })) => {
             if let Some(trouble) = trouble {
@@ -276,12 +305,21 @@ fn judge(
                 Reason::Refused { .. } if course.done.iter().any(|kill| kill.contains("Loader")) => {
                     "the loader was killed".to_owned()
                 }
+                // A machine that does other things too may take longer than the window.
+                Reason::Refused { .. } if was_too_slow(home, deadline) => {
+                    "the new rules took longer than the window".to_owned()
+                }
                 other => return Err(format!("reverted for no reason of this change: {other:?}")),
             };
             (format!("reverted: {reason}"), false)
         }
         Some(other) => return Err(format!("it ended otherwise: {other:?}")),
     };
+    // Nothing holds a command back that is slow, and nobody here ends it in time, as `firewarden guard` would.
+    let ran = fs::read_to_string(folder.join(RAN)).ok().and_then(|at| at.parse::<u64>().ok());
+    if !is_new && ran.is_some_and(|at| at >= deadline) {
+        return Ok(format!("{told}, before its command had ended"));
+    }
     let new = new_rules(case);
     let (rules, name) = if is_new { (new, "new") } else { (OLD, "old") };
     if holds != rules {
@@ -308,8 +346,8 @@ fn launcher() -> std::io::Result<Launcher> {
 }
 
 /// The operator's program.
-pub fn client(folder: &Path, case: &Case) -> ExitCode {
-    match act(folder, case) {
+pub fn client(folder: &Path, case: &Case, window: u32) -> ExitCode {
+    match act(folder, case, window) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
@@ -318,24 +356,28 @@ pub fn client(folder: &Path, case: &Case) -> ExitCode {
     }
 }
 
-fn act(folder: &Path, case: &Case) -> Result<(), String> {
+fn act(folder: &Path, case: &Case, window: u32) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let home = Home::open(&folder.join("state")).map_err(|error| words(&error))?;
     let before = State::read().map_err(|error| words(&error))?;
-    let plan = plan(folder, case, &before)?;
+    let plan = plan(folder, case, window, &before)?;
     let command = ["a".to_owned(), "command".to_owned()];
     let change = match case.how {
-        How::Command => Change::Command { words: &command, window: Duration::from_secs(1), before: &before },
+        How::Command => {
+            Change::Command { words: &command, window: Duration::from_secs(window.into()), before: &before }
+        }
         _ => Change::Plan { plan: &plan, before: Some(&before) },
     };
     let launcher = launcher().map_err(|error| words(&error))?;
     guard::start(&home, change, "trial", &launcher).map_err(|error| words(&error))?;
     let is_in = |phase: &Phase| matches!(phase, Phase::Applied { .. } | Phase::Done(_));
-    guard::wait_for(&home, PATIENCE, |record| is_in(&record.phase)).map_err(|error| words(&error))?;
-    if case.how == How::Command {
+    let reached =
+        guard::wait_for(&home, PATIENCE, |record| is_in(&record.phase)).map_err(|error| words(&error))?;
+    if case.how == How::Command && reached.is_some_and(|record| !record.phase.is_done()) {
         nft(folder, &format!("{FIRST}{SECOND}"))?;
+        fs::write(folder.join(RAN), guard::since_boot().to_string()).map_err(|error| words(&error))?;
     }
-    sleep(Duration::from_millis(case.asks_after));
+    sleep(Duration::from_millis(case.asks_after * u64::from(window)));
     let wish = match case.wish {
         Wish::Nothing => None,
         Wish::Confirm => Some(guard::Wish::Confirm { ruleset: Some(plan.result.clone()) }),
@@ -354,7 +396,7 @@ fn new_rules(case: &Case) -> &'static str {
     if case.how == How::Direct { ONE_RULE } else { NEW }
 }
 
-fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
+fn plan(folder: &Path, case: &Case, window: u32, before: &State) -> Result<Plan, String> {
     let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
     let link = fs::read_link("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
     let delete = Inverse::DeleteRule { family: "ip".into(), table: "t".into(), chain: "c".into(), index: 0 };
@@ -386,7 +428,7 @@ fn plan(folder: &Path, case: &Case, before: &State) -> Result<Plan, String> {
         },
         rollback: vec![script(BACK)],
         probes: Vec::new(),
-        window_seconds: 1,
+        window_seconds: window,
         persist: Some(Persist {
             path: folder.join("nftables.conf").to_string_lossy().into_owned(),
             text: new_rules(case).to_owned(),

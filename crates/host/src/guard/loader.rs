@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How long the way back may take, in milliseconds. Loading 100,000 rules takes nft some seconds.
 pub const PATIENCE: u64 = 180_000;
+/// What is said of a loader that was stopped since its time was over: for new rules, at the deadline of the trial.
+pub const TOO_SLOW: &str = "did not end in time";
 /// How often a running loader is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -80,7 +82,7 @@ pub fn load(loader: Loader, input: Input, lock: &File, until: u64) -> Result<(),
                 // It may have ended by itself in the meantime; what it did is read back in any case.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("`{name}` did not end in time"));
+                return Err(format!("`{name}` {TOO_SLOW}"));
             }
         }
     };
