@@ -5,9 +5,16 @@
 
 mod common;
 
-use common::Folder;
+use common::labs::{END, fresh_name};
+use common::{Folder, Run, repository, run_in};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_firewarden");
 
 /// The drills, with what has to be named where they are refused.
 const DRILLS: [(&str, &str); 13] = [
@@ -54,6 +61,15 @@ fn a_report_of_several_runs_is_written() {
     assert_eq!(drill["postmortem"]["began"], "2023-10-14T07:00:00Z");
     let journal: serde_json::Value = serde_json::from_str(&read("003-prevent-2.journal.json")).unwrap();
     assert_eq!(journal["status"], "completed");
+    // Reports are kept.
+    let before = fs::read(folder.path().join("out/junit.xml")).unwrap();
+    let again = ["drill", "run", "002", "--prevent", "--report", "out"];
+    folder.run(&again).expect(2, &["report-exists", "out/junit.xml", "--force"]);
+    assert_eq!(fs::read(folder.path().join("out/junit.xml")).unwrap(), before);
+    assert!(!folder.path().join("out/002.html").exists());
+    folder.run(&[&again[..], &["--force"]].concat()).expect(0, &["passed"]);
+    assert!(read("junit.xml").contains("002") && read("003.html").contains("drop"));
+    folder.run(&["drill", "run", "002", "--prevent", "--force"]).expect(2, &["--report"]);
 }
 
 const MINE: &str = "\
@@ -98,7 +114,7 @@ fn own_drill_files_are_run_and_their_mistakes_told() {
 #[test]
 fn on_a_lab_the_change_is_taken_back_and_the_innocent_one_stays() {
     let folder = Folder::with(&[]);
-    let Some(()) = lab_is_possible() else { return };
+    let Some(_) = fresh_name() else { return };
     let run = folder.run(&["drill", "run", "001", "--apply", "--report", "out"]);
     run.expect(
         0,
@@ -111,34 +127,227 @@ fn on_a_lab_the_change_is_taken_back_and_the_innocent_one_stays() {
     let run = folder.run(&["drill", "run", "innocent-firewall", "--apply"]);
     run.expect(0, &["fault injected", "committed", "apply 1: passed"]);
     assert!(!run.stdout.contains("reverted"), "{}", run.stdout);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_firewarden"));
-    command.args(["drill", "run", "003", "--observe", "--seconds", "6"]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let lab = format!("drill-{}", child.id());
-    let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    for word in ["fault injected", "reverted", "restored", "observe 1: passed"] {
-        assert!(told.contains(word), "{word}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    // Nothing is left of the lab that was built.
-    let left = folder.run(&["lab", "status"]);
-    assert!(!left.stdout.contains(&lab), "{}", left.stdout);
+    let run = folder.run(&["drill", "run", "003", "--observe", "--seconds", "6"]);
+    run.expect(0, &["fault injected", "first user error", "reverted", "restored", "observe 1: passed"]);
+    in_order(&run.stdout);
 }
 
-/// `None`, with the reason on standard error, where labs can't be built here.
-fn lab_is_possible() -> Option<()> {
-    let root =
-        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let missing: Vec<&str> = ["/usr/sbin/haproxy", "/usr/sbin/nginx", "/usr/lib/postgresql", "/usr/sbin/nft"]
-        .into_iter()
-        .filter(|path| !Path::new(path).exists())
-        .collect();
-    let why = match (root, missing.as_slice()) {
-        (true, []) => return Some(()),
-        (false, _) => "root rights are needed".to_owned(),
-        (_, missing) => format!("not installed: {}", missing.join(", ")),
+/// Fails where moments aren't printed in the order of time.
+#[track_caller]
+fn in_order(told: &str) {
+    let at = |line: &str| line.trim_start().split_once(" s  ")?.0.parse::<f64>().ok();
+    let times: Vec<f64> = told.lines().filter_map(at).collect();
+    assert!(times.len() > 3 && times.is_sorted(), "{told}");
+}
+
+/// A lab for several drills, which ends with the value.
+struct Lab(String);
+
+impl Lab {
+    fn up() -> Option<Lab> {
+        let lab = Lab(fresh_name()?);
+        run_in(&repository(), &["lab", "up", "--name", &lab.0], b"").expect(0, &["is up after"]);
+        Some(lab)
+    }
+
+    fn exec(&self, host: &str, words: &[&str]) -> Run {
+        run_in(&repository(), &[&["lab", "exec", "--name", &self.0, host, "--"], words].concat(), b"")
+    }
+
+    /// The rules of a host, without counters and comments; tables come in whatever order they were made in.
+    fn rules(&self, host: &str) -> String {
+        let words: &[&str] = match host {
+            "app1" | "app2" => &["iptables-save"],
+            _ => &["nft", "--stateless", "list", "ruleset"],
+        };
+        let listed = self.exec(host, words);
+        listed.expect(0, &[]);
+        let mut lines: Vec<&str> =
+            listed.stdout.lines().filter(|line| !line.starts_with(['#', ':'])).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = Command::new(PROGRAM).args(["lab", "down", "--name", &self.0]).output();
+    }
+}
+
+/// A drill that runs; ended with the value, if it is still there.
+struct Drill {
+    child: Child,
+    told: BufReader<ChildStdout>,
+    so_far: String,
+}
+
+impl Drill {
+    fn start(folder: &Folder, words: &[&str]) -> Drill {
+        let mut command = Command::new(PROGRAM);
+        command.args(["drill", "run"]).args(words).current_dir(folder.path());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let told = BufReader::new(child.stdout.take().unwrap());
+        Drill { child, told, so_far: String::new() }
+    }
+
+    /// Waits until it has told something.
+    #[track_caller]
+    fn until(&mut self, words: &str) {
+        while !self.so_far.contains(words) {
+            let read = self.told.read_line(&mut self.so_far).unwrap();
+            assert!(read > 0, "it ended without `{words}`: {}", self.so_far);
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let number = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &number]).status().unwrap().success());
+    }
+
+    /// What it told, and its exit code.
+    fn end(mut self) -> (String, Option<i32>) {
+        self.told.read_to_string(&mut self.so_far).unwrap();
+        let status = self.child.wait().unwrap();
+        (std::mem::take(&mut self.so_far), status.code())
+    }
+}
+
+impl Drop for Drill {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Both application servers keep their connections and admit no new ones, over IPv4.
+const SERVERS: &str = "\
+name: NAME
+title: the servers admit nobody
+change:
+  host: app
+  edits:
+    - { file: app.rules, find: 'haproxy\" -j ACCEPT', put: 'haproxy\" -j DROP' }
+stop: { errors: 20, seconds: 1, connections: new }
+expect: { breaks: [lb-to-app] }
+";
+
+#[test]
+fn a_drill_ends_early_by_its_own_condition_or_a_signal_and_brings_everything_back() {
+    let Some(lab) = Lab::up() else { return };
+    let name = format!("mine-{}", std::process::id());
+    let patient = SERVERS.replace("NAME", &name).replace("errors: 20", "errors: 99.9");
+    let folder = Folder::with(&[("mine.yaml", &SERVERS.replace("NAME", &name)), ("patient.yaml", &patient)]);
+    let long = |file: &'static str| vec![file, "--observe", "--seconds", "300", "--name", &lab.0];
+    let before = ["edge", "app1", "app2"].map(|host| lab.rules(host));
+
+    // Its own condition.
+    let (told, code) = Drill::start(&folder, &[long("mine.yaml"), vec!["--report", "out"]].concat()).end();
+    let why = "more than 20 % of requests over new connections fail for 1 s";
+    for word in ["stopped", why, "observe 1: stopped", "the old rules are back on app2"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert_eq!(code, Some(1), "{told}");
+    in_order(&told);
+    let read = |file: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(folder.path().join("out").join(file)).unwrap()).unwrap()
     };
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "this has to be tested in CI: {why}");
-    eprintln!("skipped: {why}");
-    None
+    let journal = read(&format!("{name}-observe-1.journal.json"));
+    assert_eq!(journal["status"], "interrupted");
+    assert_eq!(journal["experiment"]["stop_condition"], why);
+    assert_eq!(journal["rollbacks"][0]["activity"]["name"], "reverted", "{journal}");
+    let run = &read(&format!("{name}.json"))["runs"][0];
+    let at = |what: &str| {
+        let found = run["moments"].as_array().unwrap().iter().find(|moment| moment["what"] == what);
+        found.unwrap_or_else(|| panic!("{what}: {told}"))["at"].as_u64().unwrap()
+    };
+    assert!(at("reverted") - at("injected") < 150_000, "{told}");
+    assert_eq!(["edge", "app1", "app2"].map(|host| lab.rules(host)), before);
+
+    // Signals; and meanwhile nobody else drills there.
+    let outage = vec!["003", "--observe", "--seconds", "300", "--name", &lab.0];
+    for (signal, number) in [("-INT", 130), ("-TERM", 143)] {
+        let mut drill = Drill::start(&folder, &outage);
+        drill.until("fault injected");
+        for other in [&["run", "003", "--apply"][..], &["mutations"], &["restore"]] {
+            let words = [&["drill"], other, &["--name", &lab.0]].concat();
+            folder
+                .run(&words)
+                .expect(2, &["lab-busy", "another drill is under way", &lab.0, "without `--name`"]);
+        }
+        drill.signal(signal);
+        let (told, code) = drill.end();
+        for word in ["stopped: interrupted", "the old rules are back on edge", "is as before"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        assert_eq!(code, Some(number), "{told}");
+        assert_eq!(lab.rules("edge"), before[0]);
+    }
+
+    // One of two machines is back, and nothing is heard of the other.
+    let mut drill = Drill::start(&folder, &long("patient.yaml"));
+    drill.until("fault injected");
+    silence(&format!("/{name}/app2/"));
+    assert_ne!(lab.rules("app2"), before[2]);
+    let deadline = Instant::now() + END;
+    while lab.exec("app1", &["firewarden", "revert", "--because", "enough"]).code != 0 {
+        assert!(Instant::now() < deadline, "app1 isn't on trial");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let (told, code) = drill.end();
+    assert!(code == Some(1) && told.contains("not every machine said how its trial ended"), "{told}");
+    assert_eq!(["edge", "app1", "app2"].map(|host| lab.rules(host)), before);
+
+    // Nothing answers any more.
+    let kill = "kill -KILL $(pidof haproxy)";
+    lab.exec("lb", &["sh", "-c", kill]).expect(0, &[]);
+    let unsteady = folder.run(&["drill", "run", "003", "--apply", "--name", &lab.0]);
+    let named = [
+        "not steady",
+        "over new connections 20 of 20 users, 16 by IPv4 and 4 by IPv6",
+        "over kept connections 20 of 20",
+        " UTC: ",
+        "times the connection refused",
+    ];
+    unsteady.expect(1, &named);
+}
+
+/// Ends what the drill listens to on one machine, and leaves what guards that.
+fn silence(of: &str) {
+    let deadline = Instant::now() + END;
+    loop {
+        let found: Vec<String> = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|entry| {
+                let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                let words = String::from_utf8_lossy(&words).replace('\0', " ");
+                words.contains(of) && words.contains(" guard --window ")
+            })
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        if !found.is_empty() {
+            // Some are gone with the others.
+            let _ = Command::new("kill").arg("-KILL").args(&found).stderr(Stdio::null()).status();
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing guards {of}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_interrupted_drill_takes_its_own_lab_with_it() {
+    let Some(_) = fresh_name() else { return };
+    let folder = Folder::with(&[]);
+    let mut drill = Drill::start(&folder, &["innocent-firewall", "--apply"]);
+    drill.until("fault injected");
+    let lab = format!("drill-{}", drill.child.id());
+    drill.signal("-INT");
+    let (told, code) = drill.end();
+    assert_eq!(code, Some(130), "{told}");
+    for word in ["what was broken on db is mended", "its lab has ended"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert!(!Path::new(common::labs::RECORDS).join(format!("{lab}.json")).exists());
 }

@@ -198,6 +198,30 @@ fn a_restore_that_does_not_bring_the_data_back_is_told() {
     done.expect(1, &["FAIL  data: 25|", "0| now", "the tape is gone"]);
 }
 
+#[test]
+fn a_killed_restore_leaves_no_backup_behind() {
+    let Some(_) = fresh_name() else { return };
+    let folder = Folder::with(&[]);
+    let mut drill = Command::new(PROGRAM);
+    drill.args(["drill", "restore", "--backup-command", "sleep 1000"]).env("TMPDIR", folder.path());
+    let drill = drill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut drill = drill.spawn().unwrap();
+    let namespace = lab_of(&drill);
+    // Until the backup is under way.
+    let deadline = Instant::now() + 6 * END;
+    while !processes_of(namespace).iter().any(|process| {
+        fs::read(process.join("cmdline")).is_ok_and(|words| words.starts_with(b"sleep\x001000"))
+    }) {
+        assert!(Instant::now() < deadline, "no backup is made");
+        thread::sleep(Duration::from_millis(20));
+    }
+    drill.kill().unwrap();
+    drill.wait().unwrap();
+    all_gone(namespace);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 fn record_of(drill: &Child) -> PathBuf {
     Path::new(RECORDS).join(format!("drill-{}.json", drill.id()))
 }

@@ -44,6 +44,8 @@ pub(crate) const NETWORKS: &str = "/run/netns";
 pub(crate) const NAMES: &str = "/run/firewarden/uts";
 /// The services' certificate, in a lab.
 pub(crate) const CERTIFICATE: &str = "/run/firewarden/tls/certificate.pem";
+/// What a drill holds locked, in a lab.
+const DRILL: &str = "/run/firewarden/drill.lock";
 /// The list of services, in a lab.
 pub(crate) const SERVICES: &str = "/run/firewarden/services.json";
 
@@ -80,6 +82,9 @@ pub enum LabError {
         /// The system's words.
         error: io::Error,
     },
+    /// Somebody drills in it.
+    #[error("another drill is under way in the lab `{0}`")]
+    Busy(String),
     /// It doesn't end.
     #[error("the lab `{0}` did not end")]
     Endless(String),
@@ -124,6 +129,12 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub struct Lab {
     record: Record,
+}
+
+/// A lab in which one drill is under way, and no other begins.
+#[derive(Debug)]
+pub struct Occupied {
+    _lock: Flock<File>,
 }
 
 /// What [`Lab::stop`] and [`sweep`] found.
@@ -175,6 +186,26 @@ impl Lab {
     pub fn path(&self, inside: &Path) -> PathBuf {
         let relative = inside.strip_prefix("/").unwrap_or(inside);
         Path::new("/proc").join(self.record.process.to_string()).join("root").join(relative)
+    }
+
+    /// Keeps other drills out of it, until the value or this process ends.
+    ///
+    /// # Errors
+    /// [`LabError::Busy`], and what keeps the lock from being made.
+    pub fn occupy(&self) -> Result<Occupied, LabError> {
+        let path = self.path(Path::new(DRILL));
+        let failed = |error| LabError::Record { path: path.clone(), error };
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Occupied { _lock: lock }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(LabError::Busy(self.name().to_owned())),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+
+    /// A folder that goes with the lab, as it is reached from outside.
+    pub fn temporary(&self) -> PathBuf {
+        self.path(Path::new(TEMPORARY))
     }
 
     /// The folder of the stack, as it is reached from outside.

@@ -71,6 +71,20 @@ impl Cause {
             Cause::Local => "local",
         }
     }
+
+    /// What happened, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Cause::Timeout => "no answer in time",
+            Cause::Refused => "the connection refused",
+            Cause::Reset => "the connection ended before the answer",
+            Cause::Unreachable => "no way to the site",
+            Cause::Tls => "no agreement on TLS",
+            Cause::Status => "an answer with a status of 500 or more",
+            Cause::Protocol => "an answer that is no HTTP",
+            Cause::Local => "nothing sent, for want of a port or an address",
+        }
+    }
 }
 
 /// What a load of users saw: of each kind of connections, the slots of time one after the other.

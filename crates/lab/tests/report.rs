@@ -102,6 +102,7 @@ fn drill(runs: Vec<Run>) -> Drill {
             impact: "80 % of users".to_owned(),
             lost_on: "seven hours on the database".to_owned(),
         }),
+        stop: Some("more than 90 % of requests fail for 3 s".to_owned()),
         place: "Linux 6.18, 2 processors".to_owned(),
         runs,
     }
@@ -193,6 +194,100 @@ fn runs_that_went_otherwise_come_first() {
         "{text}"
     );
     assert!(text.contains("<property name=\"restored_milliseconds\" value=\"8500\"/>"), "{text}");
+}
+
+/// What may be in an element of JUnit, and the attributes that it has to have: as Jenkins and GitLab read it.
+const JUNIT: [(&str, &[&str], &[&str]); 8] = [
+    ("testsuites", &["testsuite"], &["name", "tests", "failures", "errors"]),
+    ("testsuite", &["properties", "testcase"], &["name", "tests", "failures", "errors"]),
+    ("testcase", &["properties", "failure", "error", "skipped"], &["name", "classname", "time"]),
+    ("properties", &["property"], &[]),
+    ("property", &[], &["name", "value"]),
+    ("failure", &["text"], &["message", "type"]),
+    ("error", &["text"], &["message", "type"]),
+    ("skipped", &["text"], &[]),
+];
+
+/// Reads JUnit; fails where it is no XML, an element is where it can't be, an attribute is missing, or counts are wrong.
+/// Gives back how many test cases failed and how many couldn't be run.
+#[track_caller]
+fn well_formed(text: &str) -> (usize, usize) {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    let mut open: Vec<String> = Vec::new();
+    // The counts that each open suite announces, and those that are seen.
+    let mut suites: Vec<([usize; 3], [usize; 3])> = Vec::new();
+    let mut total = [0; 3];
+    loop {
+        match reader.read_event().unwrap_or_else(|error| panic!("{error}: {text}")) {
+            Event::Start(element) => {
+                let name = String::from_utf8(element.name().as_ref().to_vec()).unwrap();
+                let (_, _, needed) =
+                    JUNIT.iter().find(|known| known.0 == name).unwrap_or_else(|| panic!("{name}"));
+                let inside = open.last().and_then(|outer| JUNIT.iter().find(|known| known.0 == outer));
+                assert!(
+                    inside.map_or(name == "testsuites", |outer| outer.1.contains(&&*name)),
+                    "{name} in {open:?}"
+                );
+                let attribute = |wanted: &str| {
+                    let found = element.try_get_attribute(wanted).unwrap()?;
+                    Some(found.unescape_value().unwrap().into_owned())
+                };
+                assert!(needed.iter().all(|wanted| attribute(wanted).is_some()), "{needed:?} of {name}");
+                let count = |wanted: &str| attribute(wanted).unwrap().parse().unwrap();
+                match name.as_str() {
+                    "testsuites" | "testsuite" => {
+                        suites.push((["tests", "failures", "errors"].map(count), [0; 3]));
+                    }
+                    "testcase" => {
+                        assert!(attribute("time").unwrap().parse::<f64>().unwrap() >= 0.0);
+                        suites.iter_mut().for_each(|(_, seen)| seen[0] += 1);
+                    }
+                    "failure" => suites.iter_mut().for_each(|(_, seen)| seen[1] += 1),
+                    "error" => suites.iter_mut().for_each(|(_, seen)| seen[2] += 1),
+                    _ => {}
+                }
+                open.push(name);
+            }
+            Event::End(_) => {
+                if open.pop().is_some_and(|name| name.starts_with("testsuite")) {
+                    let (announced, seen) = suites.pop().unwrap();
+                    assert_eq!(announced, seen, "tests, failures, errors");
+                    total = seen;
+                }
+            }
+            Event::Text(words) => {
+                let holds =
+                    open.last().is_some_and(|name| ["failure", "error", "skipped"].contains(&name.as_str()));
+                assert!(holds || words.iter().all(u8::is_ascii_whitespace), "text in {open:?}");
+            }
+            Event::GeneralRef(_) | Event::Decl(_) => {}
+            Event::Eof => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} stays open");
+    // XML 1.0 has no other controls, not even as references.
+    let bad =
+        |c: char| c.is_control() && !['\n', '\t', '\r'].contains(&c) || ['\u{fffe}', '\u{ffff}'].contains(&c);
+    assert_eq!(text.chars().find(|&c| bad(c)), None);
+    (total[1], total[2])
+}
+
+#[test]
+fn junit_has_the_shape_that_readers_of_it_expect() {
+    let mut drills = vec![whole(), drill(Vec::new()), drill(vec![prevented(1)])];
+    assert_eq!(well_formed(&junit(&drills)), (0, 0));
+    drills[0].title = "<a \"b\" & 'c' ]]> \u{0}\u{1b}[31m \u{ffff}".to_owned();
+    for (run, verdict) in drills[0].runs.iter_mut().zip([Verdict::Failed, Verdict::Stopped, Verdict::Error]) {
+        run.verdict = verdict;
+        run.findings = vec!["two\nlines <b>&amp;</b> ]]> \u{8}".to_owned(), "another".to_owned()];
+    }
+    // Whatever the findings are: none at all is one case of it.
+    drills[0].runs[1].findings.clear();
+    assert_eq!(well_formed(&junit(&drills)), (2, 1));
+    assert_eq!(well_formed(&junit(&[])), (0, 0));
 }
 
 #[test]

@@ -1,22 +1,10 @@
 //! Rulesets and intents of any size, from a fixed seed.
 
+use firewarden_testkit::random::Random;
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((word ^ (word >> 31)) % u64::from(limit)) as u32
-    }
-}
 
 /// Writes `input.nft`, `edited.nft` with ten edits, `edited50.nft` with fifty, `rules.csv` for peers, `firewarden.yaml` with `intents` intents that
 /// all hold, and `one.yaml` with one of them.
@@ -24,7 +12,7 @@ impl Dice {
 /// the ruleset in bytes.
 pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<usize> {
     std::fs::create_dir_all(folder)?;
-    let mut dice = Dice(1);
+    let mut dice = Random::new(1);
     let mut text = String::from(
         "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n",
     );

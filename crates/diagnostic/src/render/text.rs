@@ -60,6 +60,23 @@ pub fn quote(text: &str, limit: usize) -> String {
     one_line(&clip(text.trim(), limit)).into_owned()
 }
 
+/// A text that means nothing to HTML and SVG, in elements and in attributes with double quotes; of one line, as controls
+/// become blanks. O(length).
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            letter if letter.is_control() => out.push(' '),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
 /// Rewrites valid JSON so that no raw character in it is one that [`visible`] would replace; the value stays
 /// the same. Outside strings JSON has none of them but line ends and blanks, which stay. O(length).
 pub(crate) fn escape_json(json: String) -> String {
@@ -87,6 +104,11 @@ pub(crate) fn escape_json(json: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn html_is_left_without_meaning() {
+        assert_eq!(html("a<b c=\"d\">&amp;\n\u{1b}é"), "a&lt;b c=&quot;d&quot;&gt;&amp;amp;  é");
+    }
 
     #[test]
     fn replaces_one_for_one() {

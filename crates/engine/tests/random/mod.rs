@@ -7,22 +7,19 @@ use firewarden_ruleset::ir::{
     NatAddress, NatDirection, Policy, Product, RejectWith, Rule, Ruleset, Set, SetElement, SetId, Statement,
     Table, TableId, Test, Value, Verdict,
 };
+use firewarden_testkit::random::Random;
 use smallvec::{SmallVec, smallvec};
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Dice(u64);
+/// Values that rules and packets are made of, from a seed.
+pub struct Dice(Random);
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice(seed)
+        Dice(Random::new(seed))
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % limit
+        self.0.bits() % limit
     }
 
     /// A value of a field, one of few.

@@ -34,7 +34,8 @@ pub enum DrillCommand {
 firewarden drill run --all --prevent\n  \
 sudo firewarden drill run 001 --apply\n  \
 sudo firewarden drill run mine.yaml --observe --name web --report reports\n\n\
-Exit codes: 0 every run ended as its drill expects; 1 one didn't; 2 wrong usage or input.")]
+Exit codes: 0 every run ended as its drill expects; 1 one didn't; 2 wrong usage or input; 130 interrupted, 143 terminated:
+what was changed is brought back first.")]
 pub struct Run {
     /// Names of drills that come along, or drill files.
     #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
@@ -56,6 +57,9 @@ pub struct Run {
     /// Write a report into this folder: page, JUnit, JSON, and a journal of each run.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    /// Replace the report of an earlier call in that folder.
+    #[arg(long, requires = "report")]
+    pub force: bool,
 }
 
 /// How.

@@ -182,7 +182,8 @@ impl Machine {
 
     /// Starts a command whose standard output are events, and listens on a thread of its own.
     fn start(&self, mut command: Command, heard: Sender<Heard>) -> Result<Process, DrillError> {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Its own group: an interrupt at the terminal is for the drill, which asks for the old rules.
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|error| failed("`firewarden` can't be run", error))?;
         let (out, errors) = (child.stdout.take(), child.stderr.take());
         let machine = self.name.clone();
@@ -325,6 +326,11 @@ impl<'f> Made<'f> {
         mender.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let made = Made { fault, mender: mender.spawn().map_err(no_shell)? };
         shell(lab, &fault.host, &fault.make).map(|()| made)
+    }
+
+    /// Where it was made.
+    pub fn host(&self) -> &str {
+        &self.fault.host
     }
 
     /// Mends it, now.

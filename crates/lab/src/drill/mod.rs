@@ -3,7 +3,9 @@
 //! What brings the old rules back is always the guard process on the host itself: it needs neither the network nor this
 //! process, which only starts it, listens and looks at the clock.
 
+mod course;
 mod machine;
+mod trial;
 mod users;
 
 use crate::load::LoadError;
@@ -11,19 +13,16 @@ use crate::place::{Lab, LabError};
 use crate::report::{HEAD, Mode, Moment, Run, Verdict, What};
 use crate::scenario::Scenario;
 use crate::series::{Connections, Series};
+use course::Course;
 use jiff::Timestamp;
-use machine::{Heard, Machine, Made, Said};
+use machine::{Machine, Made};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use trial::Ends;
 use users::Users;
 
-/// How long the new rules may last unconfirmed.
-const WINDOW: u32 = 20;
-/// A trial that lasts longer than this beyond its window is stopped, in seconds.
-const BEYOND: u64 = 15;
 /// Connections that time out when the rules have returned were refused by the others: what is due so shortly before the end
 /// of the fault isn't counted as seen during it, in milliseconds. The first packet is sent again after a second.
 const TAIL: u64 = 1200;
@@ -48,6 +47,9 @@ pub enum DrillError {
     /// Something in the lab doesn't do what it has to.
     #[error("{0}")]
     Failed(String),
+    /// [`Live::interrupted`] was set early.
+    #[error("interrupted before the rules were changed")]
+    Interrupted,
 }
 
 /// A scenario on a lab.
@@ -62,59 +64,30 @@ pub struct Live<'l> {
     pub users: &'l [&'l str],
     /// How long the fault lasts where nothing protects the service, in seconds.
     pub observed: u32,
-}
-
-/// What is known so far of a run.
-struct Course<'c> {
-    zero: Timestamp,
-    moments: Vec<Moment>,
-    findings: Vec<String>,
-    tell: &'c mut dyn FnMut(&Moment),
-}
-
-impl Course<'_> {
-    fn at(&mut self, when: Timestamp, what: What, detail: &str) {
-        let at = u64::try_from(when.duration_since(self.zero).as_millis()).unwrap_or(0);
-        let moment = Moment { at, what, detail: detail.to_owned() };
-        (self.tell)(&moment);
-        self.moments.push(moment);
-    }
-
-    fn first(&mut self, when: Timestamp, what: What, detail: &str) {
-        if self.moments.iter().all(|moment| moment.what != what) {
-            self.at(when, what, detail);
-        }
-    }
-
-    fn when(&self, what: What) -> Option<u64> {
-        self.moments.iter().filter(|moment| moment.what == what).map(|moment| moment.at).min()
-    }
+    /// Set by whoever wants the run to end: what was changed is brought back at once.
+    pub interrupted: &'l AtomicBool,
 }
 
 impl Live<'_> {
     /// Makes one run. `mode` is [`Mode::Apply`] or [`Mode::Observe`]. What goes wrong is in the run's verdict and findings.
     pub fn run(&self, mode: Mode, number: u32, tell: &mut dyn FnMut(&Moment)) -> Run {
         let start = Timestamp::now();
-        let mut course = Course { zero: start, moments: Vec::new(), findings: Vec::new(), tell };
+        let mut course = Course::new(start, tell);
         let (verdict, series) = match self.make(mode, &mut course) {
             Ok((verdict, series)) => (verdict, Some(series)),
             Err(error) => {
                 course.findings.push(error.to_string());
-                (Verdict::Error, None)
+                let stopped = matches!(error, DrillError::Interrupted);
+                (if stopped { Verdict::Stopped } else { Verdict::Error }, None)
             }
         };
-        course.moments.sort_by_key(|moment| moment.at);
-        Run {
-            number,
-            mode,
-            start,
-            end: Timestamp::now(),
-            verdict,
-            findings: course.findings,
-            moments: course.moments,
-            refusal: None,
-            series,
+        if verdict == Verdict::Stopped {
+            let undone = std::mem::take(&mut course.undone);
+            course.findings.extend(undone);
         }
+        let (moments, findings) = course.end();
+        let end = Timestamp::now();
+        Run { number, mode, start, end, verdict, findings, moments, refusal: None, series }
     }
 
     fn make(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
@@ -122,24 +95,32 @@ impl Live<'_> {
         let prepared = Made::make(self.lab, prepare)?;
         let run = self.drill(mode, course);
         prepared.mend()?;
+        course.undone.push(format!("what was prepared on {} is undone", prepare.host));
         run
     }
 
     fn drill(&self, mode: Mode, course: &mut Course<'_>) -> Result<(Verdict, Series), DrillError> {
         let machines = self.machines()?;
-        let users = Users::start(self.lab, self.users)?;
-        course.zero = users.zero()?;
-        users.steady()?;
-        course.at(Timestamp::now(), What::Steady, "");
-        let mut fault = None;
-        let ended = self.trouble(mode, &machines, &mut fault, course);
+        let users = Users::steady(self)?;
+        course.zero = users.zero;
+        course.at(Timestamp::now(), What::Steady, &users.pace());
+        let (mut fault, mut ends) = (None, None);
+        let ended = self.trouble(mode, &machines, &users, &mut fault, &mut ends, course);
         // Whatever became of it, the next run needs the rules and the service from before.
-        let mended = self.mend(&machines, fault, course);
+        let mended = self.mend(&machines, ends, fault, course);
         let verdict = ended?;
         mended?;
-        let restored = users.served_again();
+        let restored = users.served_again(self.interrupted);
         let series = users.stop()?;
         Ok((self.judge(mode, verdict, restored, &series, course), series))
+    }
+
+    /// An error where the run was interrupted.
+    fn go_on(&self) -> Result<(), DrillError> {
+        match self.interrupted.load(Ordering::Relaxed) {
+            true => Err(DrillError::Interrupted),
+            false => Ok(()),
+        }
     }
 
     fn machines(&self) -> Result<Vec<Machine>, DrillError> {
@@ -161,7 +142,9 @@ impl Live<'_> {
         &'s self,
         mode: Mode,
         machines: &[Machine],
+        users: &Users,
         made: &mut Option<Made<'s>>,
+        ends: &mut Option<Ends>,
         course: &mut Course<'_>,
     ) -> Result<Option<Verdict>, DrillError> {
         for machine in machines {
@@ -171,100 +154,50 @@ impl Live<'_> {
             *made = Some(Made::make(self.lab, fault)?);
             course.at(Timestamp::now(), What::Injected, &format!("on {}", fault.host));
         }
-        let (heard, events) = channel();
-        let mut running = Vec::new();
-        match mode {
-            Mode::Observe => {
-                for machine in machines {
-                    running.push(machine.load_for(self.changed, self.observed, heard.clone())?);
-                }
-            }
-            _ => {
-                course.at(Timestamp::now(), What::Proposed, "");
-                for machine in machines {
-                    machine.plan(self.changed, WINDOW)?;
-                }
-                let reason = format!("drill {}", self.scenario.name);
-                for machine in machines {
-                    running.push(machine.apply(&reason, heard.clone())?);
-                }
-            }
-        }
-        drop(heard);
-        let seconds = if mode == Mode::Observe { self.observed } else { WINDOW };
-        let until = Instant::now() + Duration::from_secs(u64::from(seconds) + BEYOND);
-        let mut ended = BTreeMap::new();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match events.recv_timeout(left) {
-                Ok(event) => self.heard(mode, event, &mut ended, course),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    course.at(Timestamp::now(), What::Stopped, "the change was still on trial");
-                    for machine in machines {
-                        machine.revert("the drill was stopped")?;
-                    }
-                    course.findings.push("the trial did not end in time, and was stopped".to_owned());
-                    return Ok(Some(Verdict::Stopped));
-                }
-            }
-        }
-        for mut process in running {
-            process.wait();
-        }
-        let good = machines.iter().all(|machine| ended.contains_key(&machine.name));
-        if !good {
-            course.findings.push("not every machine said how its trial ended".to_owned());
-            return Ok(Some(Verdict::Error));
-        }
-        Ok(None)
+        self.trials(mode, machines, users, ends, course)
     }
 
-    fn heard(&self, mode: Mode, event: Heard, ended: &mut BTreeMap<String, bool>, course: &mut Course<'_>) {
-        let on = format!("on {}", event.machine);
-        match event.said {
-            Said::Applied if mode == Mode::Observe => course.first(event.when, What::Injected, &on),
-            Said::Applied => course.first(event.when, What::Committed, &on),
-            Said::ProbeFailed(name) => {
-                course.first(event.when, What::FirstFailingProbe, &format!("{name}, {on}"))
-            }
-            Said::Ended { reverted, text } => {
-                ended.insert(event.machine, reverted);
-                if reverted {
-                    // The last machine counts.
-                    course.moments.retain(|moment| moment.what != What::Reverted);
-                    course.at(event.when, What::Reverted, &on);
-                } else if mode == Mode::Apply && self.scenario.is_refused() {
-                    course.findings.push(format!("not reverted {on}: {text}"));
-                }
-            }
-            Said::Trouble(text) => course.findings.push(format!("{on}: {text}")),
-        }
-    }
-
-    /// Brings back what isn't back by itself.
+    /// Brings back what isn't back by itself, on every machine, whatever goes wrong on another one. `ends` is nothing where
+    /// no trial has begun.
     fn mend(
         &self,
         machines: &[Machine],
+        ends: Option<Ends>,
         fault: Option<Made<'_>>,
         course: &mut Course<'_>,
     ) -> Result<(), DrillError> {
-        if let Some(fault) = fault {
-            fault.mend()?;
+        let mut outcome = Ok(());
+        for machine in machines {
+            let Some(ends) = &ends else { break };
+            let end = ends.get(&machine.name);
+            if end != Some(&true) {
+                if end.is_none() {
+                    // Its guard may still wait. Where it doesn't answer, or there is none, the files are loaded all the same.
+                    let _ = machine.revert("the drill has ended");
+                }
+                let loaded = machine.load_original(self.changed);
+                if loaded.is_err() {
+                    outcome = outcome.and(loaded);
+                    continue;
+                }
+            }
+            course.undone.push(format!("the old rules are back on {}", machine.name));
         }
-        if course.when(What::Reverted).is_none() {
-            for machine in machines {
-                machine.load_original(self.changed)?;
+        if let Some(fault) = fault {
+            let host = fault.host().to_owned();
+            match fault.mend() {
+                Ok(()) => course.undone.push(format!("what was broken on {host} is mended")),
+                error => outcome = outcome.and(error),
             }
         }
-        Ok(())
+        outcome
     }
 
     fn judge(
         &self,
         mode: Mode,
         verdict: Option<Verdict>,
-        restored: bool,
+        restored: Option<bool>,
         series: &Series,
         course: &mut Course<'_>,
     ) -> Verdict {
@@ -280,15 +213,16 @@ impl Live<'_> {
         let from = fault.unwrap_or(0).saturating_sub(HEAD);
         match (restored, series.recovered_since(from)) {
             // Before the fault is over, chance may serve everybody.
-            (true, Some(at)) => {
+            (Some(true), Some(at)) => {
                 course.at(moment(at.max(course.when(What::Reverted).unwrap_or(0))), What::Restored, "");
             }
-            (true, None) => {
+            (Some(true), None) => {
                 if let Some(reverted) = course.when(What::Reverted) {
                     course.at(moment(reverted), What::Restored, "no request failed");
                 }
             }
-            (false, _) => course.findings.push("not every user was served again".to_owned()),
+            (Some(false), _) => course.findings.push("not every user was served again".to_owned()),
+            (None, _) => {}
         }
         if let Some(verdict) = verdict {
             return verdict;
@@ -333,19 +267,5 @@ impl Live<'_> {
                 course.findings.push(text);
             }
         }
-    }
-}
-
-/// Waits for something that comes soon.
-fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + patience;
-    loop {
-        if is_so() {
-            return true;
-        }
-        if Instant::now() >= until {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 const MAX_OPTIONS: u64 = 16 << 20;
 
 /// How much longer than its timeout a load may take to stop.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A load that runs. Dropped, it is ended.
 pub struct Running {
@@ -61,7 +61,7 @@ impl Running {
         self.end(result)
     }
 
-    /// Tells the load to stop, and waits for the requests under way: at most their timeout and five seconds.
+    /// Tells the load to stop, and waits for the requests under way: at most their timeout and half a minute.
     pub fn stop(mut self) -> Result<Series, LoadError> {
         self.stdin = None;
         let result = self.result.recv_timeout(self.timeout + GRACE);

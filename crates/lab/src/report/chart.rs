@@ -2,9 +2,10 @@
 //! moments of the run. It has no colours of its own: the page's style gives them by class, light and dark.
 
 use super::figures::users_affected;
-use super::words::{duration, escape, percent, seconds};
+use super::words::{duration, percent, seconds};
 use super::{Run, What};
 use crate::series::{Connections, Series, Slot, share};
+use firewarden_diagnostic::render::text::html;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -44,7 +45,7 @@ pub fn chart(run: &Run, id: &str) -> Option<String> {
         "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n\
          <title id=\"{id}-title\">Errors and users affected, run {}</title>\n<desc id=\"{id}-desc\">{}</desc>\n",
         run.number,
-        escape(&described(run, series, &frame))
+        html(&described(run, series, &frame))
     );
     frame.hit(run, &mut out);
     frame.grid(&mut out);
@@ -295,7 +296,7 @@ pub fn bars(bars: &[(&str, &str, f64)], id: &str) -> String {
          <title id=\"{id}-title\">How long until every user was served again, on a logarithmic scale</title>\n\
          <desc id=\"{id}-desc\">{}.</desc>\n",
         bottom + 30.0,
-        escape(&words.join("; "))
+        html(&words.join("; "))
     );
     for (time, name) in
         [(1e3, "1 s"), (1e4, "10 s"), (6e4, "1 min"), (6e5, "10 min"), (36e5, "1 h"), (864e5, "1 day")]
@@ -318,7 +319,7 @@ pub fn bars(bars: &[(&str, &str, f64)], id: &str) -> String {
              <text class=\"value {class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             NAMES - 12.0,
             y + 16.0,
-            escape(name),
+            html(name),
             NAMES + length + 8.0,
             y + 16.0,
             told(*time)

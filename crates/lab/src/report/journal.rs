@@ -37,6 +37,7 @@ pub fn journal(drill: &Drill, run: &Run) -> Value {
             "description": drill.about,
             "tags": [drill.scenario, run.mode.word()],
             "run": run.number,
+            "stop_condition": drill.stop,
         },
         "status": status,
         "start": run.start,

@@ -49,6 +49,9 @@ pub struct Drill {
     pub change: String,
     /// The outage as it was.
     pub postmortem: Option<Postmortem>,
+    /// What ends a run early, beside time; null where the scenario names nothing.
+    #[serde(default)]
+    pub stop: Option<String>,
     /// Where it ran: kernel, processors, version of the program.
     pub place: String,
     /// The runs, in the order in which they were made.

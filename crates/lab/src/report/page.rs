@@ -2,8 +2,9 @@
 
 use super::chart::{bars, chart};
 use super::figures::{Figures, Spread};
-use super::words::{count, duration, escape, percent, seconds};
+use super::words::{count, duration, percent, seconds};
 use super::{Drill, Mode, Run, Verdict, tables};
+use firewarden_diagnostic::render::text::html;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -19,15 +20,15 @@ struct Told<'a> {
 pub fn page(drill: &Drill) -> String {
     let modes = Mode::ALL.into_iter().filter(|&mode| drill.runs_of(mode).next().is_some());
     let told = Told { drill, figures: modes.map(|mode| (mode, Figures::of(drill, mode))).collect() };
-    let headline = escape(&headline(drill));
+    let headline = html(&headline(drill));
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{headline}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\">Firewarden drill · {}</p>\n\
          <h1>{headline}</h1>\n<p class=\"lead\"><b>{}.</b> {}</p>\n",
-        escape(&drill.scenario),
-        escape(&drill.title),
-        escape(&drill.about)
+        html(&drill.scenario),
+        html(&drill.title),
+        html(&drill.about)
     );
     told.otherwise(&mut out);
     told.tiles(&mut out);
@@ -42,18 +43,19 @@ pub fn page(drill: &Drill) -> String {
         let _ = writeln!(
             out,
             "<h2>The change</h2>\n<pre class=\"change\">{}</pre>",
-            escape(drill.change.trim_end())
+            preformatted(drill.change.trim_end())
         );
     }
     let _ = writeln!(
         out,
         "</main>\n<footer><p class=\"soft\">{}. {} between {} and {}. Durations are computed from the moments of each run; \
          a median leaves out runs that have no value, and the table says which. Requests count where they were due, \
-         however late they ended.</p></footer>\n</body>\n</html>",
-        escape(&drill.place),
+         however late they ended.{}</p></footer>\n</body>\n</html>",
+        html(&drill.place),
         count(drill.runs.len(), "run"),
         drill.runs.iter().map(|run| run.start).min().map(|at| at.to_string()).unwrap_or_default(),
-        drill.runs.iter().map(|run| run.end).max().map(|at| at.to_string()).unwrap_or_default()
+        drill.runs.iter().map(|run| run.end).max().map(|at| at.to_string()).unwrap_or_default(),
+        drill.stop.as_ref().map(|stop| format!(" A run ends early when {}.", html(stop))).unwrap_or_default()
     );
     out
 }
@@ -139,7 +141,7 @@ impl Told<'_> {
                 run.findings.join("; ")
             };
             let (mode, number, verdict) = (run.mode.word(), run.number, run.verdict.word());
-            let _ = writeln!(out, "<li>{mode} run {number} {verdict}: {}</li>", escape(&findings));
+            let _ = writeln!(out, "<li>{mode} run {number} {verdict}: {}</li>", html(&findings));
         }
         out.push_str("</ul>\n");
     }
@@ -184,8 +186,8 @@ impl Told<'_> {
             let _ = writeln!(
                 out,
                 "<div class=\"tile\"><b class=\"{class}\">{}</b><span>{}</span></div>",
-                escape(&value),
-                escape(&about)
+                html(&value),
+                html(&about)
             );
         }
         out.push_str("</div>\n");
@@ -238,11 +240,11 @@ impl Told<'_> {
              <th scope=\"col\">now, let through on purpose</th></tr></thead>\n<tbody>\n",
         );
         for (name, then, refused, through) in rows {
-            let cell = |text: Option<String>| escape(&text.unwrap_or_else(|| "–".to_owned()));
+            let cell = |text: Option<String>| html(&text.unwrap_or_else(|| "–".to_owned()));
             let _ = writeln!(
                 out,
                 "<tr><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&then),
+                html(&then),
                 cell(refused),
                 cell(through)
             );
@@ -252,18 +254,18 @@ impl Told<'_> {
 
     fn refusal(&self, out: &mut String) {
         let Some(refusal) = self.drill.runs.iter().find_map(|run| run.refusal.as_ref()) else { return };
-        let _ = writeln!(out, "<h2>Why it is refused</h2>\n<p>{}</p>", escape(&refusal.message));
+        let _ = writeln!(out, "<h2>Why it is refused</h2>\n<p>{}</p>", html(&refusal.message));
         let lines = [("", &refusal.place), ("rule    ", &refusal.rule), ("packet  ", &refusal.packet)];
         let lines: Vec<String> = lines
             .into_iter()
-            .filter_map(|(name, text)| text.as_ref().map(|text| format!("{name}{}", escape(text))))
+            .filter_map(|(name, text)| text.as_ref().map(|text| format!("{name}{}", preformatted(text))))
             .collect();
         if !lines.is_empty() {
             let _ = writeln!(out, "<pre>{}</pre>", lines.join("\n"));
         }
         if !refusal.intents.is_empty() {
             let names: Vec<String> =
-                refusal.intents.iter().map(|name| format!("<code>{}</code>", escape(name))).collect();
+                refusal.intents.iter().map(|name| format!("<code>{}</code>", html(name))).collect();
             let _ = writeln!(out, "<p>It would break {}.</p>", names.join(", "));
         }
     }
@@ -312,4 +314,9 @@ fn thousands(number: f64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A text of lines.
+fn preformatted(text: &str) -> String {
+    text.lines().map(html).collect::<Vec<_>>().join("\n")
 }

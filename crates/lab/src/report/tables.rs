@@ -1,9 +1,10 @@
 //! The tables of a drill's page: all runs with the median, the moments of one, the curve of one.
 
 use super::figures::{Figures, Spread, users_affected};
-use super::words::{duration, escape, percent, seconds};
+use super::words::{duration, percent, seconds};
 use super::{Drill, Mode, Run, Verdict, What};
 use crate::series::{Connections, Series, median, share};
+use firewarden_diagnostic::render::text::html;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -128,7 +129,7 @@ pub fn moments(run: &Run, out: &mut String) {
             "<tr><td class=\"n\">{}</td><td>{}</td><td>{}</td></tr>",
             seconds(moment.at as f64 - zero),
             moment.what.words(),
-            escape(&moment.detail)
+            html(&moment.detail)
         );
     }
     out.push_str("</tbody>\n</table></div>\n");

@@ -16,6 +16,7 @@ use crate::series::Connections;
 use firewarden_diagnostic::{Diagnostic, Span};
 use firewarden_verify::Located;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What is drilled.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +35,31 @@ pub struct Scenario {
     pub change: Change,
     /// What breaks beside the rules.
     pub fault: Option<Fault>,
+    /// What ends the experiment early.
+    pub stop: Option<Stop>,
     /// What has to come of it.
     pub expect: Expect,
+}
+
+/// What users may not see more of: where they do, the experiment ends early and everything is taken back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stop {
+    /// The share of requests, in percent, of which more have to fail.
+    pub errors: f64,
+    /// The time in which the requests were due, in seconds.
+    pub seconds: u32,
+    /// Whose requests: those of one kind of connections, or of all.
+    pub connections: Option<Connections>,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} % of requests", self.errors)?;
+        if let Some(connections) = self.connections {
+            write!(f, " over {} connections", connections.word())?;
+        }
+        write!(f, " fail for {} s", self.seconds)
+    }
 }
 
 /// A change of one host's rules.

@@ -1,6 +1,6 @@
 //! Drill files from YAML.
 
-use super::{Change, Edit, Expect, Fault, How, Percent, Scenario};
+use super::{Change, Edit, Expect, Fault, How, Percent, Scenario, Stop};
 use crate::report::Postmortem;
 use crate::series::Connections;
 use firewarden_diagnostic::{Diagnostic, FileId};
@@ -9,13 +9,14 @@ use firewarden_verify::yaml::{self, Fields, Kind, Node, Values, quoted};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-pub(super) const KEYS: [&str; 8] =
-    ["name", "title", "about", "postmortem", "prepare", "change", "fault", "expect"];
+pub(super) const KEYS: [&str; 9] =
+    ["name", "title", "about", "postmortem", "prepare", "change", "fault", "stop", "expect"];
 pub(super) const POSTMORTEM_KEYS: [&str; 6] =
     ["began", "detected", "cause-known", "resolved", "impact", "lost-on"];
 pub(super) const CHANGE_KEYS: [&str; 2] = ["host", "edits"];
 pub(super) const EDIT_KEYS: [&str; 5] = ["file", "from", "find", "put", "append"];
 pub(super) const FAULT_KEYS: [&str; 3] = ["host", "make", "mend"];
+pub(super) const STOP_KEYS: [&str; 3] = ["errors", "seconds", "connections"];
 pub(super) const EXPECT_KEYS: [&str; 3] = ["breaks", "rule", "errors"];
 
 /// The longest name, in bytes.
@@ -64,6 +65,7 @@ impl Reader {
         };
         let prepare = fields.get("prepare").and_then(|node| self.fault(node, "`prepare`"));
         let fault = fields.get("fault").and_then(|node| self.fault(node, "`fault`"));
+        let stop = fields.get("stop").and_then(|node| self.stop(node));
         let expect = match fields.get("expect") {
             Some(node) => self.expect(node),
             None => {
@@ -81,6 +83,7 @@ impl Reader {
             prepare,
             change: change?,
             fault,
+            stop,
             expect: expect?,
         })
     }
@@ -203,6 +206,46 @@ impl Reader {
         let make = needed("make", "the command of a shell that makes it");
         let mend = needed("mend", "the command that takes it away");
         Some(Fault { host: host?.value, make: make?.value, mend: mend?.value })
+    }
+
+    fn stop(&mut self, node: &Node) -> Option<Stop> {
+        let fields = self.values.fields(node, "`stop`", &STOP_KEYS)?;
+        let errors =
+            self.needed(&fields, "`stop`", "errors", "of how many percent of requests more have to fail");
+        let seconds = self.needed(&fields, "`stop`", "seconds", "for how long, in seconds");
+        let connections = self.values.text(&fields, "connections");
+        let percent = |text: &str| text.parse().ok().filter(|percent| (0.0..100.0).contains(percent));
+        let errors = self.fitting(errors?, percent, "`errors` of `stop`", "a percentage below 100");
+        let time = |text: &str| text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
+        let seconds = self.fitting(seconds?, time, "`seconds` of `stop`", "a number from 1 to 600");
+        // The users of drills share none.
+        let kinds = [Connections::New, Connections::Kept];
+        let kind = |text: &str| kinds.into_iter().find(|kind| kind.word() == text);
+        let connections = match connections {
+            Some(text) => Some(self.fitting(text, kind, "`connections` of `stop`", "`new` or `kept`")?),
+            None => None,
+        };
+        Some(Stop { errors: errors?, seconds: seconds?, connections })
+    }
+
+    /// The value of a text, which is reported where it has none.
+    fn fitting<T>(
+        &mut self,
+        text: Located<String>,
+        read: impl Fn(&str) -> Option<T>,
+        what: &str,
+        expected: &str,
+    ) -> Option<T> {
+        let value = read(&text.value);
+        if value.is_none() {
+            let found = text.value.replace('`', "'");
+            self.values.report(
+                Diagnostic::error(DRILL.mismatch, format!("{what} is {expected}, not `{found}`"))
+                    .at(text.span, "")
+                    .help("such as `stop: { errors: 50, seconds: 3, connections: kept }`"),
+            );
+        }
+        value
     }
 
     fn expect(&mut self, node: &Node) -> Option<Expect> {

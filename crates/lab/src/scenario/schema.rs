@@ -37,6 +37,8 @@ struct Drill {
     change: Change,
     /// What breaks beside the rules.
     fault: Option<Fault>,
+    /// What ends the experiment early: everything is taken back, and the run counts as stopped.
+    stop: Option<Stop>,
     /// What has to come of it.
     expect: Expect,
 }
@@ -80,6 +82,32 @@ struct Fault {
     make: String,
     /// What takes it away.
     mend: String,
+}
+
+/// More than a share of requests fails for some time.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape counts, the reader has spans")]
+struct Stop {
+    /// Of how many percent of the requests more have to fail.
+    #[schemars(range(min = 0, max = 99.999))]
+    errors: f64,
+    /// The seconds in which these requests were due.
+    #[schemars(range(min = 1, max = 600))]
+    seconds: u32,
+    /// Whose requests: those over one kind of connections; without it, all.
+    connections: Option<Kind>,
+}
+
+/// Kinds of connections that the users of drills have.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "only the shape counts, the reader has spans")]
+enum Kind {
+    /// A connection of its own for each request.
+    New,
+    /// One connection, which is kept.
+    Kept,
 }
 
 /// What has to come of it.

@@ -32,6 +32,18 @@ fn a_drill_is_read_and_its_change_made() {
 }
 
 #[test]
+fn a_stop_condition_is_read_and_told() {
+    let told = |stop: &str| {
+        let (scenario, found) = read(&GOOD.replace("expect:", &format!("stop: {stop}\nexpect:")));
+        assert!(found.is_empty(), "{found:?}");
+        scenario.unwrap().stop.unwrap().to_string()
+    };
+    assert_eq!(told("{ errors: 12.5, seconds: 3 }"), "more than 12.5 % of requests fail for 3 s");
+    let kept = "more than 0 % of requests over kept connections fail for 1 s";
+    assert_eq!(told("{ errors: 0, seconds: 1, connections: kept }"), kept);
+}
+
+#[test]
 fn what_cannot_be_changed_is_told() {
     let scenario = read(GOOD).0.unwrap();
     let none = scenario.changed(&|_| None, &|_| None).unwrap_err();
@@ -64,6 +76,22 @@ fn mistakes_are_told_with_what_to_do() {
         ),
         ("breaks: [public-web], ", "", "drill-missing-key: `expect` needs `breaks`"),
         ("expect", "expects", "drill-unknown-key: `expects` is not a key of the drill file"),
+        ("expect:", "stop: { errors: 50 }\nexpect:", "drill-missing-key: `stop` needs `seconds`"),
+        (
+            "expect:",
+            "stop: { errors: 100, seconds: 3 }\nexpect:",
+            "drill-type: `errors` of `stop` is a percentage below 100, not `100`",
+        ),
+        (
+            "expect:",
+            "stop: { errors: 5, seconds: 0 }\nexpect:",
+            "drill-type: `seconds` of `stop` is a number from 1 to 600, not `0`",
+        ),
+        (
+            "expect:",
+            "stop: { errors: 5, seconds: 2, connections: keep }\nexpect:",
+            "drill-type: `connections` of `stop` is `new` or `kept`, not `keep`",
+        ),
         (GOOD, "", "drill-type: the drill file is a map with keys, not nothing"),
         (GOOD, "{", "drill-syntax"),
     ] {
@@ -108,6 +136,7 @@ fn the_schema_has_the_keys_that_are_read() {
         ("/$defs/Change", &read::CHANGE_KEYS),
         ("/$defs/Edit", &read::EDIT_KEYS),
         ("/$defs/Fault", &read::FAULT_KEYS),
+        ("/$defs/Stop", &read::STOP_KEYS),
         ("/$defs/Expect", &read::EXPECT_KEYS),
     ] {
         let mut found = keys(place);

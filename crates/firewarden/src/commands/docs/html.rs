@@ -1,8 +1,9 @@
 //! Everything on one page: no scripts, nothing loaded from elsewhere, light and dark.
 
 use super::book::{Book, ChainPart, HostPage, IntentRow, Place};
-use super::{MADE, TITLE, escape};
+use super::{MADE, TITLE};
 use firewarden_diagnostic::Verdict;
+use firewarden_diagnostic::render::text::html;
 use std::fmt::Write;
 
 const STYLE: &str = "
@@ -42,7 +43,7 @@ pub fn page(book: &Book, svg: &str) -> String {
         let _ = writeln!(
             out,
             "<p>A limit ended the search for rules that these need, so that more may: {}.</p>",
-            escape(&book.incomplete.join(", "))
+            html(&book.incomplete.join(", "))
         );
     }
     out += "</body>\n</html>\n";
@@ -54,11 +55,11 @@ fn matrix(book: &Book, out: &mut String) {
         "<div class=\"wide\">\n<table class=\"matrix\">\n<thead><tr><th scope=\"col\">from ↓ to →</th>",
     );
     for name in &book.matrix.destinations {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(name));
+        let _ = write!(out, "<th scope=\"col\">{}</th>", html(name));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for (row, source) in book.matrix.sources.iter().enumerate() {
-        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(source));
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th>", html(source));
         for column in 0..book.matrix.destinations.len() {
             out.push_str("<td>");
             let here = book.matrix.cells.get(&(row, column)).map(Vec::as_slice).unwrap_or_default();
@@ -67,7 +68,7 @@ fn matrix(book: &Book, out: &mut String) {
                 let _ = write!(
                     out,
                     "<div><a href=\"#flow-{index}\"><span class=\"{word}\">{word}</span> <code>{}</code></a>{}</div>",
-                    escape(&intent.services),
+                    html(&intent.services),
                     if intent.verdict == Verdict::Pass {
                         ""
                     } else {
@@ -88,20 +89,20 @@ fn flows(book: &Book, out: &mut String) {
         let _ = writeln!(
             out,
             "<tr id=\"flow-{index}\"><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"change\">{}</td></tr>",
-            escape(&intent.text),
-            escape(&intent.name),
+            html(&intent.text),
+            html(&intent.name),
             answer(intent),
-            escape(intent.owner.as_deref().unwrap_or("nobody")),
-            escape(intent.because.as_deref().unwrap_or_default()),
+            html(intent.owner.as_deref().unwrap_or("nobody")),
+            html(intent.because.as_deref().unwrap_or_default()),
             link(&intent.place),
-            escape(&intent.change)
+            html(&intent.change)
         );
     }
     out.push_str("</tbody>\n</table>\n</div>\n");
 }
 
 fn answer(intent: &IntentRow) -> String {
-    let detail = intent.detail.as_ref().map(|detail| format!(" ({})", escape(detail))).unwrap_or_default();
+    let detail = intent.detail.as_ref().map(|detail| format!(" ({})", html(detail))).unwrap_or_default();
     match intent.verdict {
         Verdict::Pass => format!("<span class=\"holds\">holds</span>{detail}"),
         other => format!("<b class=\"fails\">{}</b>{detail}", other.word()),
@@ -109,14 +110,14 @@ fn answer(intent: &IntentRow) -> String {
 }
 
 fn rules(book: &Book, host: &HostPage, out: &mut String) {
-    let _ = writeln!(out, "<h2 id=\"rules-{0}\">Rules of {0}</h2>", escape(&host.name));
+    let _ = writeln!(out, "<h2 id=\"rules-{0}\">Rules of {0}</h2>", html(&host.name));
     if host.chains.is_empty() {
         out.push_str("<p>It has no rules: everything is accepted.</p>\n");
     }
     for chain in &host.chains {
-        let _ = writeln!(out, "<h3>{}</h3>", escape(&chain.title));
+        let _ = writeln!(out, "<h3>{}</h3>", html(&chain.title));
         if let Some(about) = &chain.about {
-            let _ = writeln!(out, "<p class=\"soft\">{}{}</p>", escape(about), policy(book, chain));
+            let _ = writeln!(out, "<p class=\"soft\">{}{}</p>", html(about), policy(book, chain));
         }
         if chain.rules.is_empty() {
             continue;
@@ -125,7 +126,7 @@ fn rules(book: &Book, host: &HostPage, out: &mut String) {
         for rule in &chain.rules {
             let comment = rule.comment.as_ref().filter(|comment| !rule.text.contains(comment.as_str()));
             let comment = comment
-                .map(|comment| format!("<div class=\"soft\">{}</div>", escape(comment)))
+                .map(|comment| format!("<div class=\"soft\">{}</div>", html(comment)))
                 .unwrap_or_default();
             let needed =
                 if rule.intents.is_empty() { "no intent".to_owned() } else { named(book, &rule.intents) };
@@ -133,10 +134,10 @@ fn rules(book: &Book, host: &HostPage, out: &mut String) {
                 out,
                 "<tr><td>{}</td><td><code>{}</code>{comment}</td><td>{needed}</td><td>{}</td><td>{}</td><td class=\"change\">{}</td></tr>",
                 link(&rule.place),
-                escape(&rule.text),
-                escape(&book.owners(&rule.intents).join(", ")),
-                escape(rule.manager.as_deref().unwrap_or_default()),
-                escape(&rule.change)
+                html(&rule.text),
+                html(&book.owners(&rule.intents).join(", ")),
+                html(rule.manager.as_deref().unwrap_or_default()),
+                html(&rule.change)
             );
         }
         out.push_str("</tbody>\n</table>\n</div>\n");
@@ -156,17 +157,17 @@ fn named(book: &Book, intents: &[usize]) -> String {
     let links = intents.iter().filter_map(|&index| {
         let intent = book.intents.get(index)?;
         let why =
-            intent.because.as_deref().map(|why| format!(" title=\"{}\"", escape(why))).unwrap_or_default();
-        Some(format!("<a href=\"#flow-{index}\"{why}>{}</a>", escape(&intent.name)))
+            intent.because.as_deref().map(|why| format!(" title=\"{}\"", html(why))).unwrap_or_default();
+        Some(format!("<a href=\"#flow-{index}\"{why}>{}</a>", html(&intent.name)))
     });
     links.collect::<Vec<_>>().join(", ")
 }
 
 fn link(place: &Place) -> String {
     if place.link.is_empty() {
-        return escape(&place.text);
+        return html(&place.text);
     }
     // A browser shows a file, but no line of it.
     let target = place.link.split("#L").next().unwrap_or_default();
-    format!("<a href=\"{}\">{}</a>", escape(&target.replace(' ', "%20")), escape(&place.text))
+    format!("<a href=\"{}\">{}</a>", html(&target.replace(' ', "%20")), html(&place.text))
 }

@@ -1,6 +1,7 @@
 //! The picture of a stack as SVG 1.1, readable on light and dark ground, without scripts and fonts of its own.
 
-use super::{TITLE, escape};
+use super::TITLE;
+use firewarden_diagnostic::render::text::html;
 use firewarden_verify::intent::Expectation;
 use firewarden_verify::matrix::{Drawn, EdgeKind, Node, NodeKind, Topology, layout};
 use std::collections::BTreeMap;
@@ -130,14 +131,14 @@ fn draw(node: &Node, x: f64, y: f64, width: f64, height: f64, out: &mut String) 
         out,
         "<text class=\"fw-name\" x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
         y + 21.0,
-        escape(&node.name)
+        html(&node.name)
     );
     for (index, line) in lines(node).iter().enumerate() {
         let _ = writeln!(
             out,
             "<text class=\"fw-line\" x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             y + 37.0 + LINE_HEIGHT * index as f64,
-            escape(line)
+            html(line)
         );
     }
 }
@@ -199,7 +200,7 @@ fn edges(topology: &Topology, drawn: &Drawn, columns: &Columns, out: &mut String
                 "<text class=\"fw-label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 label.0,
                 label.1 - 5.0 - height + 13.0 * row as f64,
-                escape(&clip(text))
+                html(&clip(text))
             );
         }
     }

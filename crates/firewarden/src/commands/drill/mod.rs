@@ -1,5 +1,6 @@
 //! `firewarden drill`: outages as exercises, on the model and on a lab that is broken on purpose.
 
+mod interrupt;
 pub mod mutations;
 mod place;
 mod prevent;

@@ -6,7 +6,7 @@ use crate::load::{Files, Texts};
 use crate::output::{self, Color};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_lab::outside;
-use firewarden_lab::place::Lab;
+use firewarden_lab::place::{Lab, Occupied};
 use firewarden_lab::up::{self, Services};
 use firewarden_verify::stack::StackFile;
 use std::net::IpAddr;
@@ -19,7 +19,9 @@ pub const PROBER: [&str; 2] = ["drill", "prober"];
 pub struct Place {
     /// The lab.
     pub lab: Lab,
-    is_own: bool,
+    /// Whether it was made for the drill.
+    pub is_own: bool,
+    _alone: Occupied,
 }
 
 impl Place {
@@ -27,13 +29,16 @@ impl Place {
     pub fn find(name: Option<&str>, color: Color) -> Result<Place, Stopped> {
         let problem = |error| Stopped::from(lab::problem(&error));
         if let Some(name) = name {
-            return Ok(Place { lab: Lab::open(name).map_err(problem)?, is_own: false });
+            let lab = Lab::open(name).map_err(problem)?;
+            let alone = lab.occupy().map_err(problem)?;
+            return Ok(Place { lab, is_own: false, _alone: alone });
         }
         let name = format!("drill-{}", std::process::id());
         let wanted = lab::wanted(&name, None, Services { pool: 0 }, color)?;
         lab::packages(false)?;
         let lab = up::up_for_this_process(&wanted, &lab::launcher()?, &mut |_| ()).map_err(problem)?;
-        Ok(Place { lab, is_own: true })
+        let alone = lab.occupy().map_err(problem)?;
+        Ok(Place { lab, is_own: true, _alone: alone })
     }
 }
 

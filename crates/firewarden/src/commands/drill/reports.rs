@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use firewarden_diagnostic::Diagnostic;
-use firewarden_lab::report::{self, Drill};
+use firewarden_lab::report::{self, Drill, Mode};
 use std::fs;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ pub fn drill(subject: &Subject) -> Drill {
         firewall_to_blame: scenario.is_refused(),
         change: subject.difference(),
         postmortem: scenario.postmortem.clone(),
+        stop: scenario.stop.map(|stop| stop.to_string()),
         place: place(),
         runs: Vec::new(),
     }
@@ -35,27 +36,58 @@ fn place() -> String {
     format!("{kernel}{processors}, firewarden {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Makes the folder, before anything is run for it.
-pub fn folder(folder: &Path) -> Result<(), Diagnostic> {
-    fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))
+/// Makes the folder, before anything is run for it. What an earlier call wrote there is replaced only where that is wanted.
+pub fn folder(
+    folder: &Path,
+    names: &[&str],
+    mode: Mode,
+    runs: u32,
+    replaces: bool,
+) -> Result<(), Diagnostic> {
+    fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    let files = names.iter().flat_map(|name| {
+        let journals = (1..=runs).map(|number| journal(name, mode, number));
+        [page(name), data(name)].into_iter().chain(journals)
+    });
+    let there = files.chain([JUNIT.to_owned()]).map(|name| folder.join(name)).find(|path| path.exists());
+    match there {
+        Some(path) if !replaces => {
+            Err(Diagnostic::error("report-exists", format!("`{}` is there already", path.display()))
+                .help("name another folder with `--report`, or replace earlier reports with `--force`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes page, data and journals of a drill.
 pub fn write(folder: &Path, drill: &Drill) -> Result<(), Diagnostic> {
     let name = &drill.scenario;
-    put(&folder.join(format!("{name}.html")), &report::page(drill))?;
-    put(&folder.join(format!("{name}.json")), &drill.json())?;
+    put(&folder.join(page(name)), &report::page(drill))?;
+    put(&folder.join(data(name)), &drill.json())?;
     for run in &drill.runs {
-        let path = folder.join(format!("{name}-{}-{}.journal.json", run.mode.word(), run.number));
         let text = serde_json::to_string_pretty(&report::journal(drill, run)).unwrap_or_default();
-        put(&path, &(text + "\n"))?;
+        put(&folder.join(journal(name, run.mode, run.number)), &(text + "\n"))?;
     }
     Ok(())
 }
 
 /// Writes all drills as JUnit.
 pub fn junit(folder: &Path, drills: &[Drill]) -> Result<(), Diagnostic> {
-    put(&folder.join("junit.xml"), &report::junit(drills))
+    put(&folder.join(JUNIT), &report::junit(drills))
+}
+
+const JUNIT: &str = "junit.xml";
+
+fn page(drill: &str) -> String {
+    format!("{drill}.html")
+}
+
+fn data(drill: &str) -> String {
+    format!("{drill}.json")
+}
+
+fn journal(drill: &str, mode: Mode, run: u32) -> String {
+    format!("{drill}-{}-{run}.journal.json", mode.word())
 }
 
 fn put(path: &Path, text: &str) -> Result<(), Diagnostic> {

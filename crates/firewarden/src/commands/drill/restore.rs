@@ -5,6 +5,7 @@ use crate::cli::drill::{DrillFormat, Restore};
 use crate::commands::Stopped;
 use crate::output::{self, Color};
 use firewarden_diagnostic::Diagnostic;
+use firewarden_lab::place::Lab;
 use firewarden_lab::probe::Probers;
 use firewarden_lab::restore::{Checksums, Data, Journal, Restored, drill};
 use firewarden_lab::sample;
@@ -14,8 +15,12 @@ use std::process::ExitCode;
 
 /// Runs it.
 pub fn run(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
-    let backup = Backup::new(options.backup.as_deref())?;
+    let named = options.backup.as_deref().map(Backup::named).transpose()?;
     let place = Place::find(options.name.as_deref(), color)?;
+    let backup = match named {
+        Some(backup) => backup,
+        None => Backup::own(&place.lab)?,
+    };
     let stack = super::place::stack(&place.lab)?;
     let samples = sample::draw(&stack, &outside_addresses(), options.seed);
     let mut probers =
@@ -29,6 +34,7 @@ pub fn run(options: &Restore, color: Color) -> Result<ExitCode, Stopped> {
     };
     let result = drill(&place.lab, &stack, &mut probers, &samples, &data(options), backup.path(), &mut tell);
     drop(probers);
+    drop(backup);
     drop(place);
     let restored = result.map_err(super::problem)?;
     let intents: Vec<String> = stack.intents.iter().map(|declared| declared.intent.full_text()).collect();
@@ -54,21 +60,23 @@ fn data(options: &Restore) -> Data {
     }
 }
 
-/// The folder of the backup: one that was named, or one that goes with the drill.
+/// The folder of the backup: one that was named, or one in the lab, which goes with the drill or, where that is killed, with
+/// the lab.
 enum Backup {
     Named(PathBuf),
     Own(tempfile::TempDir),
 }
 
 impl Backup {
-    fn new(named: Option<&Path>) -> Result<Backup, Diagnostic> {
-        let Some(path) = named else {
-            let own = tempfile::Builder::new().prefix("firewarden-backup-").tempdir();
-            return own.map(Backup::Own).map_err(|error| {
-                Diagnostic::error("temporary-folder", format!("there is no place for the backup: {error}"))
-                    .help("name a folder with `--backup`")
-            });
-        };
+    fn own(lab: &Lab) -> Result<Backup, Diagnostic> {
+        let own = tempfile::Builder::new().prefix("backup-").tempdir_in(lab.temporary());
+        own.map(Backup::Own).map_err(|error| {
+            Diagnostic::error("temporary-folder", format!("there is no place for the backup: {error}"))
+                .help("name a folder with `--backup`")
+        })
+    }
+
+    fn named(path: &Path) -> Result<Backup, Diagnostic> {
         std::fs::create_dir_all(path)
             .and_then(|()| Ok(std::fs::read_dir(path)?.next().is_none()))
             .map_err(|error| {

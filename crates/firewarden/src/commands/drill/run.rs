@@ -1,5 +1,6 @@
 //! `firewarden drill run`: scenarios, on the model and on a lab.
 
+use super::interrupt::Interrupt;
 use super::place::Place;
 use super::subject::Subject;
 use super::{prevent, reports};
@@ -45,24 +46,36 @@ pub fn run(options: &Options, color: Color) -> Result<ExitCode, Stopped> {
         _ => Mode::Observe,
     };
     if let Some(folder) = &options.report {
-        reports::folder(folder)?;
+        let names: Vec<&str> = subjects.iter().map(|subject| subject.scenario.name.as_str()).collect();
+        reports::folder(folder, &names, mode, options.runs, options.force)?;
     }
     let place = match mode {
         Mode::Prevent => None,
         _ => Some(Place::find(options.name.as_deref(), color)?),
     };
+    // The model needs no care: it ends by a signal as any program does.
+    let signal = place.as_ref().map(|_| Interrupt::heed());
+    let is_over = || signal.as_ref().is_some_and(Interrupt::came);
     let teller = Teller { style: color.style() };
     let mut drills = Vec::new();
     for subject in &subjects {
+        if is_over() {
+            break;
+        }
         teller.title(subject)?;
         let mut drill = reports::drill(subject);
         for number in 1..=options.runs {
-            let run = match &place {
-                None => prevent::run(subject, number)?,
-                Some(place) => live(place, subject, mode, number, options.seconds, &teller),
+            let run = match (&place, &signal) {
+                (Some(place), Some(signal)) => {
+                    live(place, subject, mode, number, options.seconds, signal, &teller)
+                }
+                _ => prevent::run(subject, number)?,
             };
             teller.ended(&run)?;
             drill.runs.push(run);
+            if is_over() {
+                break;
+            }
         }
         teller.figures(&drill, mode)?;
         if let Some(folder) = &options.report {
@@ -73,17 +86,36 @@ pub fn run(options: &Options, color: Color) -> Result<ExitCode, Stopped> {
     if let Some(folder) = &options.report {
         reports::junit(folder, &drills)?;
     }
+    if let (Some(signal), Some(place)) = (&signal, place)
+        && let Some(code) = signal.code()
+    {
+        let (name, is_own) = (place.lab.name().to_owned(), place.is_own);
+        drop(place);
+        let left =
+            if is_own { "its lab has ended".to_owned() } else { format!("the lab `{name}` is as before") };
+        output::print(&format!("interrupted: {left}\n"))?;
+        return Ok(ExitCode::from(code));
+    }
     let all = drills.iter().all(Drill::passed);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(OTHERWISE) })
 }
 
-fn live(place: &Place, subject: &Subject, mode: Mode, number: u32, seconds: u32, teller: &Teller) -> Run {
+fn live(
+    place: &Place,
+    subject: &Subject,
+    mode: Mode,
+    number: u32,
+    seconds: u32,
+    signal: &Interrupt,
+    teller: &Teller,
+) -> Run {
     let live = Live {
         lab: &place.lab,
         scenario: &subject.scenario,
         changed: &subject.changed,
         users: &USERS,
         observed: seconds,
+        interrupted: signal.flag(),
     };
     // Whoever reads may be gone; the drill goes on to its end.
     live.run(mode, number, &mut |moment| {

@@ -53,6 +53,9 @@ pub fn problem(error: &LabError) -> Diagnostic {
                 "give the new one another name with `--name`, or end it with `firewarden lab down --name {name}`"
             ),
         ),
+        LabError::Busy(_) => {
+            ("lab-busy", "wait until it has ended, or drill in a lab of its own, without `--name`".to_owned())
+        }
         LabError::Host { .. } => ("no-such-host", "name one of those".to_owned()),
         LabError::Record { path, .. } => (
             "lab-record",

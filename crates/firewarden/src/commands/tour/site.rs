@@ -130,20 +130,18 @@ fn packet(leg: Leg, ports: &mut Ports) -> String {
     }
 }
 
-/// Source ports in an order without order, the same in every run: Sebastiano Vigna's splitmix64.
-#[derive(Default)]
-pub struct Ports {
-    state: u64,
+/// Source ports in an order without order, the same in every run.
+pub struct Ports(fastrand::Rng);
+
+impl Default for Ports {
+    fn default() -> Ports {
+        Ports(fastrand::Rng::with_seed(1))
+    }
 }
 
 impl Ports {
     fn next(&mut self, (low, high): (u64, u64)) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        low + mixed % (high - low + 1)
+        self.0.u64(low..=high)
     }
 }
 
