@@ -51,7 +51,7 @@ fn a_report_of_several_runs_is_written() {
     let run = folder.run(&["drill", "run", "003", "004", "--prevent", "--runs", "3", "--report", "out"]);
     run.expect(0, &["3 of 3 as expected", "(medians)"]);
     let read = |name: &str| {
-        std::fs::read_to_string(folder.path().join("out").join(name))
+        fs::read_to_string(folder.path().join("out").join(name))
             .unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     assert!(read("003.html").contains("ip saddr != $office drop"));
@@ -120,7 +120,7 @@ fn on_a_lab_the_change_is_taken_back_and_the_innocent_one_stays() {
         0,
         &["committed", "first failing probe", "client to the site:443", "reverted", "apply 1: passed"],
     );
-    let drill = std::fs::read_to_string(folder.path().join("out/001.json")).unwrap();
+    let drill = fs::read_to_string(folder.path().join("out/001.json")).unwrap();
     let drill: serde_json::Value = serde_json::from_str(&drill).unwrap();
     assert_eq!(drill["runs"][0]["verdict"], "passed");
     assert!(!drill["runs"][0]["series"]["slots"].as_array().unwrap().is_empty());

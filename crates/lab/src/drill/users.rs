@@ -120,7 +120,8 @@ impl Users {
     pub fn pace(&self) -> String {
         let users = CROWD.new + CROWD.kept + CROWD.pooled;
         let few = if self.rate < RATES[0] { ": the machine is too slow for more" } else { "" };
-        format!("{users} users, each with {} requests a second{few}", self.rate)
+        let plural = if self.rate == 1.0 { "" } else { "s" };
+        format!("{users} users, each with {} request{plural} a second{few}", self.rate)
     }
 
     /// Whether they see more errors than they may, as of now; of requests due at `from` or after, in milliseconds.

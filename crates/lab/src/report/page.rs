@@ -5,6 +5,7 @@ use super::figures::{Figures, Spread};
 use super::words::{count, duration, percent, seconds};
 use super::{Drill, Mode, Run, Verdict, tables};
 use firewarden_diagnostic::render::text::html;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -27,7 +28,7 @@ pub fn page(drill: &Drill) -> String {
          <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\">Firewarden drill · {}</p>\n\
          <h1>{headline}</h1>\n<p class=\"lead\"><b>{}.</b> {}</p>\n",
         html(&drill.scenario),
-        html(&drill.title),
+        html(&capitalised(&drill.title)),
         html(&drill.about)
     );
     told.otherwise(&mut out);
@@ -53,8 +54,8 @@ pub fn page(drill: &Drill) -> String {
          however late they ended.{}</p></footer>\n</body>\n</html>",
         html(&drill.place),
         count(drill.runs.len(), "run"),
-        drill.runs.iter().map(|run| run.start).min().map(|at| at.to_string()).unwrap_or_default(),
-        drill.runs.iter().map(|run| run.end).max().map(|at| at.to_string()).unwrap_or_default(),
+        drill.runs.iter().map(|run| run.start).min().map(moment).unwrap_or_default(),
+        drill.runs.iter().map(|run| run.end).max().map(moment).unwrap_or_default(),
         drill.stop.as_ref().map(|stop| format!(" A run ends early when {}.", html(stop))).unwrap_or_default()
     );
     out
@@ -198,6 +199,12 @@ impl Told<'_> {
         let prevented =
             refused(self.drill).filter(|(refused, of)| refused == of && self.drill.firewall_to_blame);
         let restored = self.median(Mode::Apply, |figures| &figures.restored);
+        // A column of a mode that was not run would say nothing.
+        let (refused_ran, through_ran) =
+            (self.figures.contains_key(&Mode::Prevent), self.figures.contains_key(&Mode::Apply));
+        if !refused_ran && !through_ran {
+            return;
+        }
         out.push_str("<h2>Then and now</h2>\n<figure>\n");
         let mut rows = vec![("then", "bad", postmortem.lasted())];
         rows.extend(restored.map(|time| ("now, let through", "good", time)));
@@ -234,20 +241,23 @@ impl Told<'_> {
             ),
             ("users hit", postmortem.impact.clone(), held("none"), users.map(percent)),
         ];
+        let columns = [(refused_ran, "now, refused"), (through_ran, "now, let through on purpose")];
         out.push_str(
             "<div class=\"wide\"><table>\n<caption>Then: by the postmortem's own times. Now: the median of the runs.</caption>\n\
-             <thead><tr><th></th><th scope=\"col\">then</th><th scope=\"col\">now, refused</th>\
-             <th scope=\"col\">now, let through on purpose</th></tr></thead>\n<tbody>\n",
+             <thead><tr><th></th><th scope=\"col\">then</th>",
         );
+        for (_, title) in columns.into_iter().filter(|(ran, _)| *ran) {
+            let _ = write!(out, "<th scope=\"col\">{title}</th>");
+        }
+        out.push_str("</tr></thead>\n<tbody>\n");
         for (name, then, refused, through) in rows {
-            let cell = |text: Option<String>| html(&text.unwrap_or_else(|| "–".to_owned()));
-            let _ = writeln!(
-                out,
-                "<tr><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
-                html(&then),
-                cell(refused),
-                cell(through)
-            );
+            let _ = write!(out, "<tr><th scope=\"row\">{name}</th><td>{}</td>", html(&then));
+            for (ran, text) in [(refused_ran, refused), (through_ran, through)] {
+                if ran {
+                    let _ = write!(out, "<td>{}</td>", html(&text.unwrap_or_else(|| "–".to_owned())));
+                }
+            }
+            out.push_str("</tr>\n");
         }
         out.push_str("</tbody>\n</table></div>\n");
     }
@@ -314,6 +324,17 @@ fn thousands(number: f64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Date and time, to the second.
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A sentence's beginning.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 /// A text of lines.

@@ -44,6 +44,7 @@ fn table(drill: &Drill, mode: Mode, columns: &[(&str, &Spread)], figures: &Figur
         Mode::Observe => "observe: nothing protects the service; from the fault",
     };
     let load = drill.runs_of(mode).any(|run| run.series.is_some());
+    let kinds = kinds(drill, mode);
     let _ = write!(
         out,
         "<div class=\"wide\"><table>\n<caption>{about}</caption>\n<thead><tr><th scope=\"col\">run</th>\
@@ -54,13 +55,13 @@ fn table(drill: &Drill, mode: Mode, columns: &[(&str, &Spread)], figures: &Figur
     }
     if load {
         out.push_str("<th scope=\"col\" class=\"n\">users hit</th>");
-        for kind in Connections::ALL {
+        for kind in &kinds {
             let _ = write!(out, "<th scope=\"col\" class=\"n\">errors, {}</th>", kind.word());
         }
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for run in drill.runs_of(mode) {
-        row(run, mode, load, out);
+        row(run, mode, load, &kinds, out);
     }
     out.push_str("<tr class=\"median\"><th scope=\"row\">median</th><td></td>");
     for (_, spread) in columns {
@@ -72,7 +73,7 @@ fn table(drill: &Drill, mode: Mode, columns: &[(&str, &Spread)], figures: &Figur
     if load {
         let _ =
             write!(out, "<td class=\"n\">{}</td>", figures.users.median().map_or("–".to_owned(), percent));
-        for kind in Connections::ALL {
+        for &kind in &kinds {
             let rates: Vec<f64> = drill.runs_of(mode).filter_map(|run| rate(run, kind)).collect();
             let middle = median(&rates).map_or("–".to_owned(), percent);
             let _ = write!(out, "<td class=\"n\">{middle}</td>");
@@ -81,7 +82,16 @@ fn table(drill: &Drill, mode: Mode, columns: &[(&str, &Spread)], figures: &Figur
     out.push_str("</tr>\n</tbody>\n</table></div>\n");
 }
 
-fn row(run: &Run, mode: Mode, load: bool, out: &mut String) {
+/// The kinds of connections that users of these runs have.
+fn kinds(drill: &Drill, mode: Mode) -> Vec<Connections> {
+    let has = |kind| {
+        let series = drill.runs_of(mode).filter_map(|run| run.series.as_ref());
+        series.flat_map(|series| &series.slots).any(|slot| slot.connections == kind)
+    };
+    Connections::ALL.into_iter().filter(|&kind| has(kind)).collect()
+}
+
+fn row(run: &Run, mode: Mode, load: bool, kinds: &[Connections], out: &mut String) {
     let times = match mode {
         Mode::Prevent => vec![run.to_refused()],
         Mode::Apply => vec![run.to_noticed(), run.to_reverted(), run.to_restored()],
@@ -102,7 +112,7 @@ fn row(run: &Run, mode: Mode, load: bool, out: &mut String) {
         let users = users_affected(run, None)
             .map(|(hit, all)| format!("{hit} of {all} ({})", percent(share(hit, all))));
         let _ = write!(out, "<td class=\"n\">{}</td>", users.unwrap_or_else(|| "–".to_owned()));
-        for kind in Connections::ALL {
+        for &kind in kinds {
             let text = rate(run, kind).map_or("–".to_owned(), percent);
             let _ = write!(out, "<td class=\"n\">{text}</td>");
         }
