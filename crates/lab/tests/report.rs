@@ -232,7 +232,7 @@ fn well_formed(text: &str) -> (usize, usize) {
                 );
                 let attribute = |wanted: &str| {
                     let found = element.try_get_attribute(wanted).unwrap()?;
-                    Some(found.unescape_value().unwrap().into_owned())
+                    Some(found.normalized_value(quick_xml::XmlVersion::Implicit1_0).unwrap().into_owned())
                 };
                 assert!(needed.iter().all(|wanted| attribute(wanted).is_some()), "{needed:?} of {name}");
                 let count = |wanted: &str| attribute(wanted).unwrap().parse().unwrap();

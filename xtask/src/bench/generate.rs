@@ -24,7 +24,7 @@ pub(super) fn write(folder: &Path, rules: usize, intents: usize) -> io::Result<u
     for number in 0..rules {
         // The first octets are the rule's own, so that what an intent's answer must be is known without asking.
         let block = number as u32;
-        let length = [32, 30, 28, 27][dice.below(4) as usize];
+        let length = [32, 30, 28, 27][dice.below(4)];
         let source = Ipv4Addr::from((0x2000_0000 + (block << 5)) & (u32::MAX << (32 - length)));
         let port = 1024 + dice.below(60_000);
         let accept = dice.below(3) > 0;
