@@ -11,11 +11,17 @@
 //!                                    \-> stuck: tries again and again -> done(reverted | abandoned)
 //! ```
 //!
+//! Before the rules from before a command are brought back, that command is held, and afterwards ended: otherwise it could
+//! change them again. What it started and can't be told from a service of the system is left alone, but watched: where the
+//! rules move, they are brought back once more, and then it is ended as well.
+//!
 //! After the deadline the kernel holds the old rules or the confirmed new ones, and the saved record says which. Where it
 //! can't be brought to hold either, the trial is stuck and the record says what the kernel has.
 
+mod back;
 mod record;
 
+pub use back::{LINGER_MILLISECONDS, ROUNDS, WATCH_MILLISECONDS};
 pub use record::{Asker, Attempt, Outcome, Phase, Reading, Reason, Record, Rules, clip};
 
 /// How long a stuck trial waits between two attempts to bring the old rules back, in milliseconds.
@@ -73,6 +79,21 @@ pub enum Effect {
     LoadInverse,
     /// Go the whole way back. [`Event::Done`] or [`Event::Failed`].
     LoadRollback,
+    /// Keep a guarded command and all that it started from doing anything, until they are told to end or to go on. It is
+    /// as good as done where it fails. [`Event::Done`] or [`Event::Failed`].
+    HoldWorkers,
+    /// End a guarded command and what it started; what went into a session of its own, as services do, only goes on.
+    /// [`Event::Done`] where nothing of it lives any more, [`Event::Failed`] with what does.
+    EndWorkers {
+        /// Whether that is ended as well.
+        all: bool,
+    },
+    /// Wait until this time, or until the rules move. [`Event::Done`] where it is over earlier since nothing lives any more
+    /// that the command started, [`Event::Time`] otherwise.
+    Watch {
+        /// Milliseconds since boot.
+        until: u64,
+    },
     /// Write the rules that were read back last beside the confirmed ones, durably, without putting them into force for
     /// the next boot. [`Event::Done`] or [`Event::Failed`].
     Stage,
@@ -146,7 +167,13 @@ enum Doing {
     Pausing,
     /// Reading whether there is anything to go back from.
     Looking,
+    /// Seeing to it that the command doesn't get in the way.
+    Holding,
     Reverting(Attempt),
+    /// Ending the command.
+    Ending,
+    /// Seeing whether the old rules stay.
+    Watching,
     /// Reading whether the way back led to the old rules.
     Verifying(Attempt),
     /// Between two attempts of a stuck trial.
@@ -172,6 +199,8 @@ pub struct Trial {
     confirmable: Option<Reading>,
     /// How often it was tried to keep.
     kept: u32,
+    /// What is known of the way back from a command.
+    back: back::FromCommand,
 }
 
 impl Trial {
@@ -196,6 +225,7 @@ impl Trial {
             confirmation: None,
             confirmable: None,
             kept: 0,
+            back: back::FromCommand::default(),
         };
         let effect = if is_new { trial.save() } else { trial.resume(rebooted) };
         (trial, effect)
@@ -223,7 +253,11 @@ impl Trial {
             // The dead guard may have gone the quick way back already, and it isn't meant for going twice.
             Phase::Reverting { reason, .. } => {
                 self.record.phase = Phase::Reverting { reason, attempt: Attempt::Whole };
-                self.read(Doing::Looking)
+                match self.kind {
+                    Kind::Scripts { .. } => self.read(Doing::Looking),
+                    // What the kernel holds says little as long as the command may run.
+                    Kind::Command => self.go_back(Attempt::Whole),
+                }
             }
             Phase::Stuck { .. } => self.go_back(Attempt::Whole),
         }
@@ -297,11 +331,21 @@ impl Trial {
             (Doing::Looking, _) => self.go_back(Attempt::Whole),
             // A quick way back that is refused has done nothing.
             (Doing::Reverting(Attempt::Inverse), Event::Failed(_)) => self.go_back(Attempt::Whole),
+            (Doing::Holding, _) => self.roll_back(),
+            (Doing::Reverting(Attempt::Whole), event) if self.kind == Kind::Command => {
+                self.end_workers(event == Event::Done)
+            }
             (Doing::Reverting(attempt), _) => self.read(Doing::Verifying(attempt)),
+            (Doing::Ending, event) => self.ended_workers(event),
+            (Doing::Watching, event) => self.watched(now, &event),
             (Doing::Verifying(_), Event::Read(Ok(reading))) if reading.rules == Rules::Old => {
-                self.finish_reverted(reading.foreign)
+                match self.kind {
+                    Kind::Scripts { .. } => self.finish_reverted(reading.foreign),
+                    Kind::Command => self.watch(now, reading.foreign),
+                }
             }
             (Doing::Verifying(Attempt::Inverse), _) => self.go_back(Attempt::Whole),
+            (Doing::Verifying(Attempt::Whole), event) if self.kind == Kind::Command => self.moved(now, event),
             (Doing::Verifying(Attempt::Whole), event) => self.stuck(now, event),
             (Doing::Stuck, Event::Asked(Request::Abandon(asker))) => {
                 let Phase::Stuck { reason, holds } = self.record.phase.clone() else { return self.end() };
@@ -459,62 +503,6 @@ impl Trial {
         self.save()
     }
 
-    fn revert_quickly(&mut self, reason: Reason) -> Effect {
-        let attempt = if self.inverse { Attempt::Inverse } else { Attempt::Whole };
-        self.revert(reason, Doing::Reverting(attempt))
-    }
-
-    fn revert(&mut self, reason: Reason, first: Doing) -> Effect {
-        self.record.note = None;
-        let attempt =
-            if first == Doing::Reverting(Attempt::Inverse) { Attempt::Inverse } else { Attempt::Whole };
-        self.record.phase = Phase::Reverting { reason, attempt };
-        if first == Doing::Looking {
-            return self.read(first);
-        }
-        self.save()
-    }
-
-    /// Starts an attempt, saved first where that isn't what the record says.
-    fn go_back(&mut self, next: Attempt) -> Effect {
-        match &mut self.record.phase {
-            Phase::Reverting { attempt, .. } if *attempt != next => {
-                *attempt = next;
-                self.save()
-            }
-            _ => self.act(next),
-        }
-    }
-
-    fn act(&mut self, attempt: Attempt) -> Effect {
-        // Whatever comes of it, the quick way back held for what was before.
-        self.inverse = false;
-        self.doing = Doing::Reverting(attempt);
-        match attempt {
-            Attempt::Inverse => Effect::LoadInverse,
-            Attempt::Whole => Effect::LoadRollback,
-        }
-    }
-
-    fn stuck(&mut self, now: u64, event: Event) -> Effect {
-        let now_holds = holds(event);
-        let (reason, told) = match &self.record.phase {
-            Phase::Reverting { reason, .. } => (reason.clone(), None),
-            Phase::Stuck { reason, holds } => (reason.clone(), Some(holds.clone())),
-            _ => (Reason::GuardDied, None),
-        };
-        if told.as_ref() == Some(&now_holds) {
-            return self.pause(now);
-        }
-        self.record.phase = Phase::Stuck { reason, holds: now_holds };
-        self.save()
-    }
-
-    fn pause(&mut self, now: u64) -> Effect {
-        self.doing = Doing::Stuck;
-        Effect::Wait { until: now.saturating_add(RETRY_MILLISECONDS) }
-    }
-
     /// Whether a confirmation that is on disk was taken back: its guard couldn't tell that it got there.
     fn is_old_after_all(&self, reading: &Reading) -> bool {
         let confirmed = match &self.record.phase {
@@ -522,14 +510,6 @@ impl Trial {
             _ => return false,
         };
         reading.rules == Rules::Old && reading.digest != *confirmed
-    }
-
-    fn finish_reverted(&mut self, foreign: bool) -> Effect {
-        let reason = match &self.record.phase {
-            Phase::Reverting { reason, .. } | Phase::Stuck { reason, .. } => reason.clone(),
-            _ => Reason::GuardDied,
-        };
-        self.finish(Outcome::Reverted { reason, foreign })
     }
 
     fn finish_confirmed(&mut self, trouble: Option<String>) -> Effect {

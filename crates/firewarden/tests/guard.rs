@@ -14,6 +14,8 @@ mod foreign;
 mod ssh;
 #[path = "guard/ufw.rs"]
 mod ufw;
+#[path = "guard/workers.rs"]
+mod workers;
 
 use common::namespace::Namespace;
 use common::{Folder, Run};

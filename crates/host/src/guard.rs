@@ -27,6 +27,7 @@ mod slots;
 #[expect(unsafe_code, reason = "what a child does between fork and exec has no safe interface")]
 mod spawn;
 mod work;
+mod workers;
 
 pub use client::{
     Change, ClientError, Launcher, Status, TakenOver, Wish, archive, ask, start, status, take_over, wait_for,
@@ -37,4 +38,5 @@ pub use loader::TOO_SLOW;
 pub use process::serve;
 pub use reading::namespace;
 pub use recover::{Extent, Manifest, RecoverError, Recovered, confirmed, recover};
-pub use work::{is_at_work, set_at_work};
+pub use work::{begin_work, end_work, is_at_work};
+pub use workers::MARK;

@@ -24,11 +24,17 @@ pub fn of_trial(trial: &str, change: Option<&str>, record: &Record, seen: Timest
         _ => None,
     };
     let decided = decided.as_ref().map(|record| (told(&record.phase), record));
-    let (kind, text, asker) = told(&record.phase);
-    let refused =
-        record.note.as_ref().map(|note| (Kind::Refused, format!("a request was refused: {note}"), None));
+    let (kind, mut text, asker) = told(&record.phase);
+    // Of a trial that was taken back, the note is part of what became of it.
+    let is_back = matches!(record.phase, Phase::Done(Outcome::Reverted { .. }));
+    if let Some(note) = record.note.as_ref().filter(|_| is_back) {
+        text = format!("{text}; {note}");
+    }
+    let refused = record.note.as_ref().filter(|_| !is_back);
+    let refused = refused.map(|note| (Kind::Refused, format!("a request was refused: {note}"), None));
     let refused = refused.map(|told| (told, record));
-    let entries = [decided, Some(((kind, text, asker), &bare)), refused];
+    let own = if is_back { record } else { &bare };
+    let entries = [decided, Some(((kind, text, asker), own)), refused];
     entries
         .into_iter()
         .flatten()

@@ -15,7 +15,7 @@ pub struct Record {
     pub deadline: u64,
     /// How far it is.
     pub phase: Phase,
-    /// Why the last request was refused.
+    /// Why the last request was refused; where a command was taken back, what else there is to know about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -68,8 +68,27 @@ fn others_who_change_the_rules_meanwhile() {
 }
 
 #[test]
+fn commands_that_go_on_and_leave_others_behind() {
+    let chances = Chances { worker: 1, ..Chances::default() };
+    let [confirmed, reverted, stuck, abandoned] = run("workers", 7 << 32, &chances);
+    assert!(confirmed * 10 > seeds() && reverted * 5 > seeds());
+    assert_eq!(stuck + abandoned, 0);
+    let chances = Chances { worker: 1, death: 8, reboot: 60, ..Chances::default() };
+    let [confirmed, reverted, ..] = run("workers and deaths", 8 << 32, &chances);
+    assert!(confirmed * 10 > seeds() && reverted * 5 > seeds());
+}
+
+#[test]
 fn everything_at_once() {
-    let chances =
-        Chances { death: 12, reboot: 40, disk: 12, loader: 10, reading: 20, writer: 12, never_back: 60 };
+    let chances = Chances {
+        death: 12,
+        reboot: 40,
+        disk: 12,
+        loader: 10,
+        reading: 20,
+        writer: 12,
+        never_back: 60,
+        worker: 2,
+    };
     run("everything", 6 << 32, &chances);
 }

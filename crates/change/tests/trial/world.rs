@@ -1,7 +1,8 @@
 //! The world that a trial lives in.
 
 use firewarden_change::trial::{
-    Asker, Effect, Event, Kind, Origin, Outcome, Phase, Reading, Reason, Record, Request, Rules, Trial,
+    Asker, Effect, Event, Kind, LINGER_MILLISECONDS, Origin, Outcome, Phase, Reading, Reason, Record,
+    Request, Rules, Trial, WATCH_MILLISECONDS,
 };
 
 /// How long the new rules may last, in milliseconds.
@@ -28,6 +29,20 @@ pub struct Chances {
     pub writer: u64,
     /// In one of so many worlds, the way back is refused for ever.
     pub never_back: u64,
+    /// In one of so many worlds with a command, it goes on changing rules, or what it started does.
+    pub worker: u64,
+}
+
+/// A process of the command.
+#[derive(Clone, Debug)]
+struct Worker {
+    /// When it changes rules; the last first.
+    writes: Vec<u64>,
+    /// Whether it is in a session of its own, as a service is.
+    detached: bool,
+    held: bool,
+    /// Whether it changes rules when it is told to end.
+    stubborn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +88,10 @@ pub struct World {
     last_read: Option<(Ours, u64)>,
     written_since: bool,
     commanded: bool,
+    /// What the command will start, then what lives of it.
+    workers: Vec<Worker>,
+    /// Whether one of them changed rules since they were read last.
+    worker_wrote: bool,
     /// What could not be saved last.
     unsaved: Option<Record>,
     recovered: bool,
@@ -109,6 +128,8 @@ impl World {
             last_read: None,
             written_since: false,
             commanded: false,
+            workers: Vec::new(),
+            worker_wrote: false,
             unsaved: None,
             recovered: true,
             story: Vec::new(),
@@ -121,6 +142,15 @@ impl World {
         world.switch = world.kind == Kind::Scripts { inverse: true } && world.one_in(2);
         world.never_back = world.one_in(world.chances.never_back);
         world.plan_client();
+        if world.kind == Kind::Command && world.one_in(world.chances.worker) {
+            for _ in 0..1 + world.below(3) {
+                let mut writes: Vec<u64> =
+                    (0..world.below(4)).map(|_| world.below(WINDOW + LINGER_MILLISECONDS)).collect();
+                writes.sort_by(|one, other| other.cmp(one));
+                let (detached, stubborn) = (world.one_in(2), world.one_in(3));
+                world.workers.push(Worker { writes, detached, held: false, stubborn });
+            }
+        }
         world
     }
 
@@ -242,6 +272,7 @@ impl World {
         self.booted = self.now;
         self.foreign = 0;
         self.written_since = false;
+        self.workers.clear();
         self.ours = self.kept;
         self.recovered = false;
     }
@@ -266,6 +297,57 @@ impl World {
             self.ours = Ours::New;
             self.tell("the command ran".to_owned());
         }
+        if self.commanded {
+            for number in 0..self.workers.len() {
+                let now = self.now;
+                let worker = &mut self.workers[number];
+                if !worker.held && worker.writes.last().is_some_and(|at| *at <= now) {
+                    worker.writes.pop();
+                    self.worker_writes(number);
+                }
+            }
+        }
+    }
+
+    fn worker_writes(&mut self, number: usize) {
+        self.ours = Ours::Other(self.below(1 << 32));
+        self.worker_wrote = true;
+        self.tell(format!("worker {number} of the command writes"));
+    }
+
+    /// Tells workers to end, those in sessions of their own only where all are meant.
+    fn end_workers(&mut self, all: bool) -> Event {
+        for number in 0..self.workers.len() {
+            let Worker { detached, stubborn, .. } = self.workers[number];
+            if (all || !detached) && stubborn {
+                self.worker_writes(number);
+            }
+        }
+        self.workers.retain(|worker| worker.detached && !all);
+        self.workers.iter_mut().for_each(|worker| worker.held = false);
+        match self.workers.len() {
+            0 => Event::Done,
+            some => Event::Failed(format!("{some} live on")),
+        }
+    }
+
+    /// Watches whether rules move.
+    fn watch(&mut self, until: u64) -> Event {
+        let (begun, had) = ((self.ours, self.foreign), !self.workers.is_empty());
+        while self.since_boot() < until {
+            self.pass((until - self.since_boot()).min(20));
+            if (self.ours, self.foreign) != begun {
+                return Event::Time;
+            }
+            // What has nothing left to do ends now and then.
+            if self.one_in(50) {
+                self.workers.retain(|worker| !worker.writes.is_empty());
+            }
+            if had && self.workers.is_empty() {
+                return Event::Done;
+            }
+        }
+        Event::Time
     }
 
     fn carry_out(&mut self, effect: &Effect, dying: bool) -> Result<Event, String> {
@@ -354,6 +436,21 @@ impl World {
                 self.keep()?;
                 Event::Done
             }
+            Effect::HoldWorkers => {
+                if self.one_in(2) {
+                    self.pass(duration);
+                }
+                if self.commanded {
+                    self.workers.iter_mut().for_each(|worker| worker.held = true);
+                }
+                Event::Done
+            }
+            Effect::EndWorkers { all } => {
+                let event = if self.commanded { self.end_workers(*all) } else { Event::Done };
+                self.pass(duration);
+                event
+            }
+            Effect::Watch { until } => self.watch(*until),
             Effect::Wait { until } => self.wait(*until)?,
             Effect::End => Event::Done,
         })
@@ -391,6 +488,7 @@ impl World {
         }
         self.last_read = Some((self.ours, self.foreign));
         self.written_since = false;
+        self.worker_wrote = false;
         let rules = match self.ours {
             Ours::Old => Rules::Old,
             // Nobody knows beforehand what a command will do.
@@ -478,9 +576,11 @@ impl World {
 
     /// What must hold in the end.
     fn judge(&mut self) -> Result<End, String> {
-        if self.chances == Chances::default() && self.now > WINDOW + 2000 {
+        let watched = if self.kind == Kind::Command { WATCH_MILLISECONDS } else { 0 };
+        if self.chances == Chances::default() && self.now > WINDOW + 2000 + watched {
             return Err("nothing went wrong, and it took that long".to_owned());
         }
+        let note = self.told().and_then(|record| record.note.clone());
         let unarmed = self.told().is_none();
         if unarmed {
             return match self.ours {
@@ -505,8 +605,16 @@ impl World {
             }
             Some(Phase::Done(Outcome::Reverted { reason, .. })) => {
                 let stale = matches!(reason, Reason::Stale { .. }) && self.ours_written;
-                if self.ours != Ours::Old && !foreign_hand && !stale {
+                let told = self.worker_wrote && note.is_some();
+                if self.ours != Ours::Old && !foreign_hand && !stale && !told {
                     return Err("reverted, and the kernel holds something else".to_owned());
+                }
+                let is_told = note.as_ref().is_some_and(|note| note.contains("live on"));
+                if self.commanded && !self.workers.is_empty() && !is_told {
+                    return Err("what the command started lives on, and nobody is told".to_owned());
+                }
+                if self.commanded && self.workers.iter().any(|worker| !worker.detached || worker.held) {
+                    return Err("the command lives on, or is held for ever".to_owned());
                 }
                 if self.kept != Ours::Old {
                     return Err("reverted, and the next boot loads something else".to_owned());

@@ -2,7 +2,7 @@
 
 use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
 use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, raw, slots, work};
+use super::{clock, files, keep, raw, slots, work, workers};
 use crate::direct;
 use crate::state::State;
 use firewarden_change::plan::{Inverse, Plan, Script, Switch};
@@ -277,8 +277,7 @@ fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
     put("reserve", &vec![b' '; room])?;
     if matches!(change, Change::Command { .. }) {
         put(work::FILE, &files::reserved(work::ROOM))?;
-        let own = std::process::id();
-        work::write(folder, &[own]).map_err(|error| failed(&folder.join(work::FILE), error))?;
+        work::announce(folder).map_err(|error| failed(&folder.join(work::FILE), error))?;
     }
     put("lock", b"")?;
     put("guard.log", b"")?;
@@ -339,6 +338,8 @@ fn spawn(trial: &Path, launcher: &Launcher) -> Result<(), ClientError> {
     let started = detached.and_then(|(out, err)| {
         let mut command = Command::new(&launcher.program);
         command.args(&launcher.arguments).arg(DETACH).arg(trial).stdin(Stdio::null()).stdout(out).stderr(err);
+        // A guarded shell may start it, and is no reason to end it.
+        command.env_remove(workers::MARK);
         run(command)
     });
     started.map_err(|words| {

@@ -5,7 +5,9 @@ use super::folder::{Job, Terms, read_terms, script};
 use super::loader::{Input, PATIENCE, load};
 use super::reading::Reader;
 use super::slots::Slots;
+use super::workers::Workers;
 use super::{clock, files, keep, raw};
+use crate::generation::generation;
 use crate::kernel::{is_overtaken, next};
 use crate::state::State;
 use crate::state::restore::{Others, scripts};
@@ -115,6 +117,7 @@ fn guard(folder: &Path, has_standby: bool) -> io::Result<()> {
     let mut guard = Guard {
         reader: Reader::new(&terms, &boot_id, is_first),
         back: Back::read(folder, &terms)?,
+        workers: Workers::new(folder, &terms.id),
         folder: folder.to_path_buf(),
         home,
         terms,
@@ -159,6 +162,9 @@ fn name(effect: &Effect) -> String {
         Effect::ResolveInverse => "resolve inverse".to_owned(),
         Effect::LoadInverse => "load inverse".to_owned(),
         Effect::LoadRollback => "load rollback".to_owned(),
+        Effect::HoldWorkers => "hold workers".to_owned(),
+        Effect::EndWorkers { .. } => "end workers".to_owned(),
+        Effect::Watch { .. } => "watch".to_owned(),
         Effect::Stage => "stage".to_owned(),
         Effect::Keep => "keep".to_owned(),
         Effect::Wait { .. } => "wait".to_owned(),
@@ -175,6 +181,7 @@ struct Guard {
     slots: Slots,
     reader: Reader,
     back: Back,
+    workers: Workers,
     has_standby: bool,
     standby: Option<Child>,
     /// When the last standby was started, in milliseconds since boot.
@@ -197,6 +204,9 @@ impl Guard {
             Effect::Settle => event(self.settle()),
             Effect::LoadInverse => event(self.load_inverse()),
             Effect::LoadRollback => event(self.load_rollback()),
+            Effect::HoldWorkers => event(self.workers.hold()),
+            Effect::EndWorkers { all } => event(self.workers.end(all)),
+            Effect::Watch { until } => self.watch(until),
             Effect::Stage => event(self.stage()),
             Effect::Keep => {
                 let kept = keep::keep(&self.home, &self.terms.id, self.persist());
@@ -346,6 +356,23 @@ impl Guard {
             let now = clock::since_boot();
             if now >= until {
                 return Event::Time;
+            }
+            std::thread::sleep(GLANCE.min(Duration::from_millis(until - now)));
+        }
+    }
+
+    /// Waits, but not when the rules move. Changes that the kernel doesn't count are seen when they are read again.
+    fn watch(&mut self, until: u64) -> Event {
+        let (before, had) = (self.reader.generation(), self.workers.live());
+        loop {
+            self.keep_standby();
+            let now = clock::since_boot();
+            let moved = before.is_some_and(|before| generation().is_ok_and(|now| now != before));
+            if moved || now >= until {
+                return Event::Time;
+            }
+            if had && !self.workers.live() {
+                return Event::Done;
             }
             std::thread::sleep(GLANCE.min(Duration::from_millis(until - now)));
         }

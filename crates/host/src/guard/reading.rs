@@ -130,6 +130,12 @@ impl Reader {
         self.known = Some((generation, Reading { digest, rules, foreign: false }));
     }
 
+    /// The generation of the ruleset that was read last.
+    pub fn generation(&self) -> Option<u32> {
+        let known = self.known.as_ref().map(|(generation, _)| *generation);
+        known.or_else(|| self.last.as_ref().map(|(state, _)| state.generation))
+    }
+
     /// Nothing is known any more of what the kernel holds.
     pub fn forget(&mut self) {
         (self.last, self.known) = (None, None);

@@ -156,8 +156,10 @@ impl World<'_> {
                 Event::Done
             }
             Effect::Settle | Effect::Stage | Effect::Keep => Event::Done,
+            // It isn't a command that is tried here.
+            Effect::HoldWorkers | Effect::EndWorkers { .. } => Event::Done,
             Effect::Wait { until } => self.wait(until),
-            Effect::End => Event::Time,
+            Effect::Watch { .. } | Effect::End => Event::Time,
         }
     }
 

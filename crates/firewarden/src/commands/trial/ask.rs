@@ -113,6 +113,7 @@ pub fn status(options: &StatusOptions, color: Color) -> Result<ExitCode, Stopped
                 true => String::new(),
                 false => format!("\nthe old rules return in {} s unless confirmed", status.left.as_secs()),
             };
+            problems.extend(status.record.as_ref().and_then(|record| record.note.clone()));
             let problems: String = problems.iter().map(|problem| format!("\n{problem}")).collect();
             format!("trial {}, {}: {words}{left}{problems}\n", status.terms.id, record::about(&status))
         }

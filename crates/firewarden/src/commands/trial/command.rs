@@ -5,8 +5,8 @@ use super::gone::gone;
 use super::probes::Probes;
 use super::record::About;
 use super::{
-    asker, conclude, enter, failed, findings, home, launcher, now, read_state, record, revert_on_interrupt,
-    wait_for_end,
+    asker, conclude, enter, failed, findings, home, launcher, now, read_state, record, remark,
+    revert_on_interrupt, wait_for_end,
 };
 use crate::cli::trial::Guard;
 use crate::commands::Stopped;
@@ -15,20 +15,16 @@ use crate::output::{self, Color};
 use firewarden_change::plan::Evidence;
 use firewarden_change::trial::{Outcome, Phase, Record};
 use firewarden_diagnostic::{Diagnostic, SourceMap};
-use firewarden_host::guard::{self, Change, Home, Status, Wish, trial_name};
+use firewarden_host::guard::{self, Change, Home, MARK, Status, Wish, trial_name};
 use firewarden_host::rehearsal::{RehearsalError, load_again};
 use firewarden_host::state::State;
 use firewarden_store::Kind;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::json;
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
 
 /// How often the command and the guard are looked at.
 const GLANCE: Duration = Duration::from_millis(50);
-/// How long a command that was told to end may take to do so.
-const ENDING: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
@@ -74,7 +70,11 @@ pub fn run(options: &Guard, color: Color) -> Result<ExitCode, Stopped> {
             Ok(exit)
         }
         End::NothingChanged(outcome) => {
-            conclude(&home, &teller, outcome.as_ref());
+            let exit = conclude(&home, &teller, outcome.as_ref());
+            let is_quiet = matches!(outcome, Some(Outcome::Reverted { .. })) && remark(&home).is_none();
+            if !is_quiet {
+                return Ok(exit);
+            }
             teller.note("the command changed no rule");
             Ok(ExitCode::SUCCESS)
         }
@@ -145,7 +145,7 @@ impl Guarded<'_> {
             if self.options.auto_confirm {
                 self.teller.note("nothing was proved or probed, so nothing confirms it by itself: declare intents with `--stack`, or give commands with `--probe`");
             }
-            if let Err(error) = guard::set_at_work(self.home, &[]) {
+            if let Err(error) = guard::end_work(self.home) {
                 return self.revert(&format!("nobody could confirm it: {error}")).map(End::Trial);
             }
             let left = guard::status(self.home).map_err(|error| failed(&error))?;
@@ -154,10 +154,10 @@ impl Guarded<'_> {
         Ok(End::Trial(self.end()?))
     }
 
-    /// Runs the command to its end; `None` where the trial was over before that, and the command was told to end.
+    /// Runs the command to its end; `None` where the trial was over before that, and the guard ends the command.
     fn run_command(&self) -> Result<Option<ExitStatus>, Diagnostic> {
         let Some((program, arguments)) = self.options.command.split_first() else { return Ok(None) };
-        let mut child = match Command::new(program).args(arguments).spawn() {
+        let mut child = match Command::new(program).args(arguments).env(MARK, &self.status.terms.id).spawn() {
             Ok(child) => child,
             Err(error) => {
                 let why = format!("`{program}` cannot be run: {error}");
@@ -167,8 +167,7 @@ impl Guarded<'_> {
             }
         };
         // A confirmation that came too early would keep a part of the rules.
-        let workers = [std::process::id(), child.id()];
-        if let Err(error) = guard::set_at_work(self.home, &workers) {
+        if let Err(error) = guard::begin_work(self.home, child.id()) {
             self.teller.trouble(&format!("that the command runs cannot be written: {error}"));
         }
         loop {
@@ -186,8 +185,8 @@ impl Guarded<'_> {
                     .is_some_and(|record| !matches!(record.phase, Phase::Armed | Phase::Applied { .. }))
             });
             if over {
+                // The guard ends it, as it does where nobody waits here.
                 self.teller.trouble("the time is over while the command still runs: it is told to end");
-                stop(&mut child);
                 return Ok(None);
             }
             std::thread::sleep(GLANCE);
@@ -215,21 +214,6 @@ impl Guarded<'_> {
 
     fn end(&self) -> Result<Option<Outcome>, Diagnostic> {
         wait_for_end(self.home, self.status)
-    }
-}
-
-/// Ends a command that would go on changing rules that are being brought back.
-fn stop(child: &mut Child) {
-    let until = Instant::now() + ENDING;
-    if let Ok(number) = i32::try_from(child.id()) {
-        // It may have ended meanwhile, which is as good.
-        let _ = kill(Pid::from_raw(number), Signal::SIGTERM);
-    }
-    while matches!(child.try_wait(), Ok(None)) {
-        if Instant::now() > until {
-            let _ = child.kill();
-        }
-        std::thread::sleep(GLANCE);
     }
 }
 

@@ -166,6 +166,9 @@ fn conclude(home: &Home, teller: &Teller, outcome: Option<&Outcome>) -> ExitCode
         Some(outcome) => teller.ended(outcome),
         None => teller.stuck(),
     }
+    if let Some(note) = remark(home) {
+        teller.trouble(&note);
+    }
     for problem in record::ingest(home) {
         teller.trouble(&problem);
     }
@@ -173,6 +176,12 @@ fn conclude(home: &Home, teller: &Teller, outcome: Option<&Outcome>) -> ExitCode
         Some(Outcome::Confirmed { .. }) => ExitCode::SUCCESS,
         _ => ExitCode::from(NOT_CHANGED),
     }
+}
+
+/// What there is to know beside the outcome of a trial that is over.
+fn remark(home: &Home) -> Option<String> {
+    let record = guard::status(home).ok()??.record?;
+    record.note.filter(|_| record.phase.is_done())
 }
 
 /// What speaks against carrying it out: intents that it breaks, or that hang on something else than before.
