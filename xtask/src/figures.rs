@@ -38,8 +38,8 @@ pub fn run(options: &Options) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("| rules | `nft -f` | plan | held by | arm | apply | detect | revert |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("| rules | `nft -f` | plan | held by | arm | apply | detect | revert | confirm |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for size in &options.sizes {
         let runs: Result<Vec<Figures>, String> =
             (0..options.runs.max(1)).map(|_| measure(&program, *size)).collect();
@@ -61,8 +61,8 @@ pub fn run(options: &Options) -> ExitCode {
 /// One run.
 struct Figures {
     held: String,
-    /// Seconds: the whole file by nft, the plan, arming, applying, detecting, reverting.
-    seconds: [f64; 6],
+    /// Seconds: the whole file by nft, the plan, arming, applying, detecting, reverting, confirming.
+    seconds: [f64; 7],
 }
 
 fn row(runs: &[Figures]) -> String {
@@ -73,8 +73,8 @@ fn row(runs: &[Figures]) -> String {
         if value < 1.0 { format!("{:.0} ms", value * 1000.0) } else { format!("{value:.2} s") }
     };
     let held = runs.first().map(|run| run.held.clone()).unwrap_or_default();
-    let [nft, plan, arm, apply, detect, revert] = [0, 1, 2, 3, 4, 5].map(median);
-    format!("{nft} | {plan} | {held} | {arm} | {apply} | {detect} | {revert} |")
+    let [nft, plan, arm, apply, detect, revert, confirm] = [0, 1, 2, 3, 4, 5, 6].map(median);
+    format!("{nft} | {plan} | {held} | {arm} | {apply} | {detect} | {revert} | {confirm} |")
 }
 
 /// A network namespace that ends with the value.
@@ -136,7 +136,7 @@ fn measure(program: &Path, size: usize) -> Result<Figures, String> {
     ))?;
     peer.shell("ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up")?;
     let listener = firewarden_host::within(Some(&peer.path()), || TcpListener::bind(("10.1.0.2", PORT)));
-    let _listener = listener.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    let listener = listener.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     write("rules.nft", &rules(size))?;
     write("new.nft", &format!("insert rule inet filter output index {} tcp dport {PORT} drop\n", size / 2))?;
     write(
@@ -164,18 +164,14 @@ fn measure(program: &Path, size: usize) -> Result<Figures, String> {
         return Err(format!("plan: {}{text}{}", output.status, String::from_utf8_lossy(&output.stderr)));
     }
     let held = if text.contains("held by the kernel") { "kernel" } else { "guard" };
-    let output = host
-        .command(program)
-        .arg("apply")
-        .arg(path("plan.json"))
-        .args(["--accept-findings", "figures", "--format", "json", "--state"])
-        .arg(path("state"))
-        .output()
-        .map_err(|error| failed(&error))?;
+    let output = apply(&host, program, folder.path()).output().map_err(|error| failed(&error))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let times =
         times(&text).ok_or_else(|| format!("apply: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
     let [armed, applied, detected, reverted] = times;
+    // What fails before the change as well counts for nothing, so that somebody has to confirm.
+    drop(listener);
+    let confirmed = confirm(&host, program, folder.path())?;
     let seconds = |duration: Duration| duration.as_secs_f64();
     Ok(Figures {
         held: held.to_owned(),
@@ -186,8 +182,47 @@ fn measure(program: &Path, size: usize) -> Result<Figures, String> {
             applied - armed,
             detected - applied,
             reverted - detected,
+            seconds(confirmed),
         ],
     })
+}
+
+/// The plan in a folder, to be applied.
+fn apply(host: &Namespace, program: &Path, folder: &Path) -> Command {
+    let mut command = host.command(program);
+    command.arg("apply").arg(folder.join("plan.json"));
+    command.args(["--accept-findings", "figures", "--format", "json", "--state"]).arg(folder.join("state"));
+    command
+}
+
+/// Applies the plan once more and confirms it as soon as that is asked for; gives how long the command takes to do so.
+fn confirm(host: &Namespace, program: &Path, folder: &Path) -> Result<Duration, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut session =
+        apply(host, program, folder).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let events = session.stdout.take().ok_or("apply has no output")?;
+    let mut told = String::new();
+    for line in BufReader::new(events).lines().map_while(Result::ok) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        told += &format!("{line}\n");
+        if event["event"] != "waiting" {
+            continue;
+        }
+        let begun = Instant::now();
+        let output = host
+            .command(program)
+            .args(["confirm", "--this-session", "--state"])
+            .arg(folder.join("state"))
+            .output();
+        let (output, took) = (output.map_err(failed)?, begun.elapsed());
+        session.wait().map_err(failed)?;
+        return match output.status.success() {
+            true => Ok(took),
+            false => Err(format!("confirm: {}", String::from_utf8_lossy(&output.stderr))),
+        };
+    }
+    session.wait().map_err(failed)?;
+    Err(format!("nobody was asked to confirm: {told}"))
 }
 
 /// When it was armed, applied, found to break an intent, and back, in seconds since the command began.

@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 /// Steps at which something has to be killed for a run of some size to count.
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 17] = [
     "client before armed",
     "save armed",
     "read back",
@@ -50,6 +50,9 @@ const STEPS: [&str; 14] = [
     "save reverting",
     "load inverse",
     "load rollback",
+    "hold workers",
+    "end workers",
+    "watch",
 ];
 /// The size from which on.
 const ENOUGH: u64 = 200;

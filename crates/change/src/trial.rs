@@ -280,7 +280,14 @@ impl Trial {
             (Doing::Applying, Event::Overtaken(holds)) => {
                 self.finish(Outcome::Reverted { reason: Reason::Stale { holds }, foreign: false })
             }
-            (Doing::Applying, event) => self.revert(Reason::Refused { words: words(event) }, Doing::Looking),
+            (Doing::Applying, event) => {
+                let words = words(event);
+                let reason = match now >= self.record.deadline {
+                    true => Reason::TooSlow { words },
+                    false => Reason::Refused { words },
+                };
+                self.revert(reason, Doing::Looking)
+            }
             (Doing::Proving, Event::Read(Ok(reading)))
                 if matches!(reading.rules, Rules::New | Rules::Staged) =>
             {

@@ -16,6 +16,7 @@ use firewarden_change::delta::{
 use firewarden_change::plan::{Inverse, Loader, Script};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::thread::{self, ScopedJoinHandle};
 
 /// How often the rules are read anew because they changed in the meantime.
 const ATTEMPTS: u32 = 5;
@@ -119,24 +120,43 @@ pub struct Rehearsed {
     pub notes: Vec<String>,
 }
 
-/// Loads the running rules in a sandbox and the candidate on top, as it would be loaded here.
+/// Loads the running rules in sandboxes and the candidate on top, as it would be loaded here. What doesn't hang on each other
+/// is done side by side: listing a long chain takes the kernel a time that grows with its square.
 ///
 /// # Errors
 /// [`RehearsalError`].
 pub fn load(running: &Running, candidate: &Candidate) -> Result<Loaded, RehearsalError> {
-    let sandbox = replay(running)?;
-    let (start, before) = sandbox.listed()?;
+    let with_candidate = || {
+        let sandbox = replay(running)?;
+        load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
+        Ok(sandbox)
+    };
+    let (start, after, twice) = thread::scope(|scope| {
+        let start = scope.spawn(|| Ok(replay(running)?.listed()?));
+        let twice = scope.spawn(|| {
+            let sandbox: Sandbox = with_candidate()?;
+            match load_candidate(&sandbox, candidate) {
+                Ok(()) => list(&sandbox).map(Some),
+                Err(_) => Ok(None),
+            }
+        });
+        let after = with_candidate().and_then(|sandbox| list(&sandbox));
+        (joined(start), after, joined(twice))
+    });
+    let ((start, before), after) = (start?, after?);
     let differs = delta(&Listing::read(&running.listing)?, &Listing::read(&before)?, Manner::Fine, |_| true);
     let reworded = differs.edits.into_iter().map(|edit| edit.place).collect();
-    load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
-    let after = list(&sandbox)?;
-    let twice = match load_candidate(&sandbox, candidate) {
-        Ok(()) => {
-            Some(delta(&Listing::read(&after)?, &Listing::read(&list(&sandbox)?)?, Manner::Fine, |_| true))
-        }
-        Err(_) => None,
+    let twice = match twice? {
+        Some(twice) => Some(delta(&Listing::read(&after)?, &Listing::read(&twice)?, Manner::Fine, |_| true)),
+        None => None,
     };
     Ok(Loaded { before, start, after, twice, reworded })
+}
+
+/// What a thread found out.
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T, RehearsalError>>) -> Result<T, RehearsalError> {
+    // It ends with a panic only where this program has a fault, which is told as one.
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Tries out whether rules can be loaded again as they are: whatever is done to them, this is the way back to them.
@@ -178,7 +198,7 @@ pub fn rehearse(
     running: &Running,
     candidate: &Candidate,
     loaded: &Loaded,
-    touches: impl Fn(&TableName) -> bool,
+    touches: impl Fn(&TableName) -> bool + Sync,
     manners: &[Manner],
 ) -> Result<Rehearsed, RehearsalError> {
     let mut problem = RehearsalError::Forward("there is none to try".to_owned());
@@ -198,33 +218,28 @@ struct Trial<'t> {
     running: &'t Running,
     candidate: &'t Candidate,
     loaded: &'t Loaded,
-    touches: &'t dyn Fn(&TableName) -> bool,
+    touches: &'t (dyn Fn(&TableName) -> bool + Sync),
     manner: Manner,
 }
 
 impl Trial<'_> {
     fn run(&self) -> Result<Rehearsed, RehearsalError> {
         // Loaded in the same way, rules get the same handles; where they didn't, the way there or back would lead elsewhere.
-        let sandbox = replay(self.running)?;
         let Loaded { before: start, start: start_state, .. } = self.loaded;
         let there = self.between(start, &self.loaded.after)?;
-        let forward_failed = |error: ProgramError| RehearsalError::Forward(error.to_string());
-        load_forward(&sandbox, &there.forward).map_err(forward_failed)?;
-        for script in &self.candidate.forward {
-            sandbox.load(script).map_err(forward_failed)?;
-        }
-        let (mut result, reached) = sandbox.listed()?;
-        if let Some(differs) = self.differs(&reached, &self.loaded.after)? {
-            return Err(RehearsalError::Forward(differs));
-        }
+        let (reached, back) = thread::scope(|scope| {
+            let back = scope.spawn(|| {
+                let sandbox = self.go_there(&there)?;
+                // From the candidate's rules, and once more from where it leads.
+                (0..2).try_for_each(|_| self.roll_back(&sandbox, &there, start, start_state))
+            });
+            (self.prove(&there, start), joined(back))
+        });
+        let (mut result, inverse) = reached?;
+        back?;
         let mut notes = there.notes.clone();
-        let inverse = self.try_inverse(&sandbox, &there, start, &reached)?;
         if !inverse && self.candidate.forward.is_empty() && !there.is_empty() {
             notes.push("there is no quick way back: the whole rollback does it".to_owned());
-        }
-        // From the candidate's rules, and once more from where it leads.
-        for _ in 0..2 {
-            self.roll_back(&sandbox, &there, start, start_state)?;
         }
         let live = self.between(&self.running.listing, &self.loaded.after)?;
         let script = |text: &str| Script { loader: Loader::Nft, text: text.to_owned() };
@@ -247,6 +262,26 @@ impl Trial<'_> {
         })
     }
 
+    /// The running rules in a sandbox, with the forward scripts loaded.
+    fn go_there(&self, there: &Delta) -> Result<Sandbox, RehearsalError> {
+        let sandbox = replay(self.running)?;
+        let failed = |error: ProgramError| RehearsalError::Forward(error.to_string());
+        load_forward(&sandbox, &there.forward).map_err(failed)?;
+        self.candidate.forward.iter().try_for_each(|script| sandbox.load(script)).map_err(failed)?;
+        Ok(sandbox)
+    }
+
+    /// Whether the forward scripts lead to the candidate's rules. Gives these, and whether the quick way back leads back.
+    fn prove(&self, there: &Delta, start: &str) -> Result<(State, bool), RehearsalError> {
+        let sandbox = self.go_there(there)?;
+        let (result, reached) = sandbox.listed()?;
+        if let Some(differs) = self.differs(&reached, &self.loaded.after)? {
+            return Err(RehearsalError::Forward(differs));
+        }
+        let inverse = self.try_inverse(&sandbox, there, start, &reached)?;
+        Ok((result, inverse))
+    }
+
     fn between(&self, from: &str, to: &str) -> Result<Delta, RehearsalError> {
         Ok(delta(&Listing::read(from)?, &Listing::read(to)?, self.manner, self.touches))
     }
@@ -265,7 +300,7 @@ impl Trial<'_> {
         Ok(Some(format!("{} is not what was wanted: {:?}", edit.place, edit.lines.first())))
     }
 
-    /// Whether the quick way back leads back. If it does, the candidate's rules are loaded again afterwards.
+    /// Whether the quick way back leads back.
     fn try_inverse(
         &self,
         sandbox: &Sandbox,
@@ -280,11 +315,7 @@ impl Trial<'_> {
         let Some(script) = script.filter(|script| load_script(sandbox, script).is_ok()) else {
             return Ok(false);
         };
-        let returned = list(sandbox)?;
-        let leads_back = self.differs(&returned, start)?.is_none();
-        let again = self.between(&returned, &self.loaded.after)?;
-        load_forward(sandbox, &again.forward).map_err(|error| RehearsalError::Forward(error.to_string()))?;
-        Ok(leads_back && !script.is_empty())
+        Ok(self.differs(&list(sandbox)?, start)?.is_none() && !script.is_empty())
     }
 
     fn roll_back(

@@ -134,6 +134,7 @@ fn why(reason: &Reason) -> String {
             format!("before anything was loaded, it wasn't what the plan was made from: {}", held(holds))
         }
         Reason::Refused { words } => format!("the new ones were refused: {words}"),
+        Reason::TooSlow { words } => format!("the new ones took longer than the window: {words}"),
         Reason::Mismatch { holds } => format!("what was loaded isn't what the plan says: {}", held(holds)),
         Reason::GuardDied => "the guard died while it loaded the new ones".to_owned(),
         Reason::NotRecorded => "the state of the trial could not be written".to_owned(),

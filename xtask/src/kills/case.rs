@@ -13,6 +13,15 @@ pub enum How {
     Whole,
     /// By the client, as under `guard -- COMMAND`.
     Command,
+    /// By a process that the client starts, which doesn't hear that it should end and goes on changing rules.
+    Endless,
+}
+
+impl How {
+    /// Whether the guard only looks after what somebody else does.
+    pub fn is_command(self) -> bool {
+        matches!(self, How::Command | How::Endless)
+    }
 }
 
 /// What the client asks for.
@@ -71,8 +80,10 @@ pub struct Case {
 impl Case {
     pub fn new(seed: u64) -> Case {
         let mut random = Random::new(seed);
-        let how = [How::Quick, How::Direct, How::Whole, How::Command][random.below(4)];
+        let how = [How::Quick, How::Direct, How::Whole, How::Command, How::Endless][random.below(5)];
         let wish = match random.below(10) {
+            // Nobody can look at rules that change all the time.
+            0..5 if how == How::Endless => Wish::Nothing,
             0..5 => Wish::Confirm,
             5..7 => Wish::Revert,
             _ => Wish::Nothing,
@@ -96,7 +107,7 @@ impl Case {
 fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
     let is_quick = matches!(how, How::Quick | How::Direct);
     let mut steps = vec!["save armed", "read back", "save applied", "wait"];
-    if how != How::Command {
+    if !how.is_command() {
         steps.extend(["save applying", "load forward"]);
     }
     if is_quick {
@@ -106,6 +117,9 @@ fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
         steps.extend(["stage", "save confirmed", "keep", "save done"]);
     } else {
         steps.extend(["save reverting", "load rollback", "save done"]);
+        if how.is_command() {
+            steps.extend(["hold workers", "end workers", "watch"]);
+        }
         if is_quick {
             steps.extend(["load inverse", "load inverse"]);
         }
@@ -133,7 +147,7 @@ fn kill(random: &mut Random, how: How, wish: Wish) -> Kill {
         Moment::Time(below(random, limit))
     } else {
         let step = match target {
-            Target::Loader if how == How::Command => "load rollback",
+            Target::Loader if how.is_command() => "load rollback",
             Target::Loader if wish == Wish::Confirm || random.below(2) == 0 => "load forward",
             Target::Loader if how == How::Quick => "load inverse",
             Target::Loader => "load rollback",

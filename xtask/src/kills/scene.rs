@@ -28,6 +28,8 @@ const BACK: &str = "add table ip u\ndelete table ip u\nadd table ip t\nflush cha
 /// Where the client says when its command ended, in milliseconds since boot.
 const RAN: &str = "ran";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Between two changes of an endless command, in milliseconds.
+const PAUSE: u64 = 100;
 /// How long all of it may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest time that a trial waits for its confirmation, in seconds.
@@ -113,6 +115,10 @@ impl Scene {
         };
         let result = self.follow(&folder, &home, &mut course);
         let log = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
+        if case.how == How::Endless {
+            // What would still be there would change rules by then.
+            sleep(2 * Duration::from_millis(PAUSE));
+        }
         processes::kill_all();
         let outcome = result
             .and_then(|status| judge(case, &folder, &home, &course, status))
@@ -238,17 +244,6 @@ fn signal_one(pid: Option<i32>, signal: &str) -> bool {
     living.is_some()
 }
 
-/// Whether a guard says that its loader had to be stopped, and said so when the deadline (milliseconds since boot) was
-/// there, not before.
-fn was_too_slow(home: &Home, deadline: u64) -> bool {
-    let text = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).any(|line| {
-        let says = line.get("says").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let at = line.get("at").and_then(serde_json::Value::as_u64).unwrap_or_default();
-        says.ends_with(guard::TOO_SLOW) && at >= deadline
-    })
-}
-
 /// What guards announced: their number and the step.
 fn log(home: &Home) -> Vec<(i32, String)> {
     let text = fs::read_to_string(home.trial().join("guard.log")).unwrap_or_default();
@@ -302,11 +297,13 @@ fn judge(
                 Reason::Asked(_) if was_asked && case.wish == Wish::Revert => "asked".to_owned(),
                 Reason::GuardDied => "the guard died".to_owned(),
                 Reason::Reboot if course.system => "reboot".to_owned(),
-                Reason::Refused { .. } if course.done.iter().any(|kill| kill.contains("Loader")) => {
+                Reason::Refused { .. } | Reason::TooSlow { .. }
+                    if course.done.iter().any(|kill| kill.contains("Loader")) =>
+                {
                     "the loader was killed".to_owned()
                 }
                 // A machine that does other things too may take longer than the window.
-                Reason::Refused { .. } if was_too_slow(home, deadline) => {
+                Reason::TooSlow { words } if words.ends_with(guard::TOO_SLOW) => {
                     "the new rules took longer than the window".to_owned()
                 }
                 other => return Err(format!("reverted for no reason of this change: {other:?}")),
@@ -325,7 +322,7 @@ fn judge(
     if holds != rules {
         return Err(format!("it says {told}, and the kernel doesn't hold the {name} rules:\n{holds}"));
     }
-    if (conf == new) != (is_new && case.how != How::Command) || (conf != new && conf != OLD) {
+    if (conf == new) != (is_new && !case.how.is_command()) || (conf != new && conf != OLD) {
         return Err(format!("it says {told}, and the next boot loads something else:\n{conf}"));
     }
     if kept.is_some() != is_new {
@@ -363,7 +360,7 @@ fn act(folder: &Path, case: &Case, window: u32) -> Result<(), String> {
     let plan = plan(folder, case, window, &before)?;
     let command = ["a".to_owned(), "command".to_owned()];
     let change = match case.how {
-        How::Command => {
+        How::Command | How::Endless => {
             Change::Command { words: &command, window: Duration::from_secs(window.into()), before: &before }
         }
         _ => Change::Plan { plan: &plan, before: Some(&before) },
@@ -373,9 +370,14 @@ fn act(folder: &Path, case: &Case, window: u32) -> Result<(), String> {
     let is_in = |phase: &Phase| matches!(phase, Phase::Applied { .. } | Phase::Done(_));
     let reached =
         guard::wait_for(&home, PATIENCE, |record| is_in(&record.phase)).map_err(|error| words(&error))?;
-    if case.how == How::Command && reached.is_some_and(|record| !record.phase.is_done()) {
+    let is_on = reached.is_some_and(|record| !record.phase.is_done());
+    if case.how == How::Command && is_on {
         nft(folder, &format!("{FIRST}{SECOND}"))?;
         fs::write(folder.join(RAN), guard::since_boot().to_string()).map_err(|error| words(&error))?;
+    }
+    if case.how == How::Endless && is_on {
+        fs::write(folder.join(RAN), guard::since_boot().to_string()).map_err(|error| words(&error))?;
+        endless(case, &home).map_err(|error| words(&error))?;
     }
     sleep(Duration::from_millis(case.asks_after * u64::from(window)));
     let wish = match case.wish {
@@ -389,6 +391,26 @@ fn act(folder: &Path, case: &Case, window: u32) -> Result<(), String> {
     }
     guard::wait_for(&home, PATIENCE, |record| record.phase.is_done()).map_err(|error| words(&error))?;
     Ok(())
+}
+
+/// Starts a command that goes on changing rules, in every second case as a service would.
+fn endless(case: &Case, home: &Home) -> std::io::Result<()> {
+    let script = format!(
+        "trap '' TERM HUP; n=0; while sleep {}; do n=$((n+1)); nft add table ip x$n; done",
+        Duration::from_millis(PAUSE).as_secs_f64()
+    );
+    let mut command = Command::new("sh");
+    match case.seed % 2 {
+        0 => command.args(["-c", &script]),
+        _ => command.args(["-c", "setsid sh -c \"$0\" & exit", &script]),
+    };
+    let child = command
+        .env(guard::MARK, "trial")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    guard::begin_work(home, child.id())
 }
 
 /// The rules after the change.
@@ -419,12 +441,12 @@ fn plan(folder: &Path, case: &Case, window: u32, before: &State) -> Result<Plan,
         forward: match case.how {
             How::Quick => vec![script(&format!("{FIRST}{SECOND}"))],
             How::Direct => vec![script(FIRST)],
-            How::Whole | How::Command => vec![script(FIRST), script(SECOND)],
+            How::Whole | How::Command | How::Endless => vec![script(FIRST), script(SECOND)],
         },
         inverse: match case.how {
             How::Quick => vec![Inverse::Command("delete table ip u".to_owned()), delete],
             How::Direct => vec![delete],
-            How::Whole | How::Command => Vec::new(),
+            How::Whole | How::Command | How::Endless => Vec::new(),
         },
         rollback: vec![script(BACK)],
         probes: Vec::new(),

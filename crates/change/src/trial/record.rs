@@ -111,6 +111,11 @@ pub enum Reason {
         /// The loader's words.
         words: String,
     },
+    /// The forward scripts weren't loaded when the deadline was there.
+    TooSlow {
+        /// What was stopped.
+        words: String,
+    },
     /// After the forward scripts, the kernel didn't hold what the plan says.
     Mismatch {
         /// What it held, or why that can't be told.

@@ -2,6 +2,7 @@
 
 mod world;
 
+use firewarden_change::trial::{Attempt, Effect, Event, Kind, Origin, Phase, Reading, Reason, Rules, Trial};
 use world::{Chances, World};
 
 /// How many worlds each test makes. `FIREWARDEN_SEEDS` asks for another number.
@@ -91,4 +92,22 @@ fn everything_at_once() {
         worker: 2,
     };
     run("everything", 6 << 32, &chances);
+}
+
+#[test]
+fn a_loader_that_is_stopped_at_the_deadline_is_not_told_as_a_refusal() {
+    for (answered_at, is_late) in [(500, false), (1000, true)] {
+        let (mut trial, effect) =
+            Trial::begin(Kind::Scripts { inverse: false }, "boot", 0, Origin::New { window: 1000 });
+        assert!(matches!(effect, Effect::Save(_)));
+        assert_eq!(trial.on(0, Event::Done), Effect::ReadBack);
+        let old = Reading { digest: "old".to_owned(), rules: Rules::Old, foreign: false };
+        assert!(matches!(trial.on(0, Event::Read(Ok(old))), Effect::Save(_)));
+        assert_eq!(trial.on(0, Event::Done), Effect::LoadForward { until: 1000 });
+        assert_eq!(trial.on(answered_at, Event::Failed("stopped".to_owned())), Effect::ReadBack);
+        let words = "stopped".to_owned();
+        let reason = if is_late { Reason::TooSlow { words } } else { Reason::Refused { words } };
+        let attempt = Attempt::Whole;
+        assert_eq!(trial.record().phase, Phase::Reverting { reason, attempt });
+    }
 }

@@ -1,15 +1,15 @@
 //! What a change of the rules that this host runs means: the evidence for going on with it.
 
 use super::diff::{self, Comparison, Cut, HostAnswer, Versions};
+use super::rules::with_rules;
 use super::{Stopped, hosts};
 use crate::cli::Diff;
 use crate::load::Files;
 use crate::output::{AnswerFormat, Color};
 use firewarden_change::plan::{Evidence, IntentVerdicts, Probe, ProbeTarget};
 use firewarden_diagnostic::Diagnostic;
-use firewarden_host::snapshot::{self, IP6TABLES, IPSET, IPTABLES, RULESET};
-use firewarden_host::state::{State, nft_tables, save_tables};
-use firewarden_host::{CaptureOptions, LEGACY, Snapshot};
+use firewarden_host::state::State;
+use firewarden_host::{CaptureOptions, snapshot};
 use firewarden_verify::probes::{Target, attempts};
 use std::path::{Path, PathBuf};
 
@@ -87,10 +87,12 @@ impl Subject {
                 .help("run it as root")
         })?;
         let place = |side: &str, state: &State| -> Result<PathBuf, Diagnostic> {
-            snapshot::write(&with_rules(&live, state), &folder.path().join(side), true).map_err(|error| {
-                Diagnostic::error("temporary-folder", error.to_string())
-                    .help("make room in the temporary folder")
-            })
+            snapshot::write(&with_rules(live.clone(), state), &folder.path().join(side), true).map_err(
+                |error| {
+                    Diagnostic::error("temporary-folder", error.to_string())
+                        .help("make room in the temporary folder")
+                },
+            )
         };
         let versions = Versions::live(
             (place("before", before)?, place("after", after)?),
@@ -146,39 +148,6 @@ fn describe(host: &HostAnswer, evidence: &mut Evidence) {
 /// A number with its word.
 fn count(number: usize, word: &str) -> String {
     if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
-}
-
-/// The host with other rules.
-fn with_rules(live: &Snapshot, state: &State) -> Snapshot {
-    let mut snapshot = live.clone();
-    let [legacy, legacy6] = LEGACY;
-    let nft = without_saved(state);
-    let texts = [
-        (RULESET, &nft),
-        (IPTABLES, &state.iptables),
-        (IP6TABLES, &state.ip6tables),
-        (legacy, &state.legacy_iptables),
-        (legacy6, &state.legacy_ip6tables),
-        (IPSET, &state.ipset),
-    ];
-    for (name, text) in texts {
-        snapshot.manifest.missing.remove(name);
-        match text.is_empty() && name != RULESET {
-            true => snapshot.files.remove(name),
-            false => snapshot.files.insert(name.to_owned(), text.clone()),
-        };
-    }
-    snapshot
-}
-
-/// What nft lists but for tables that iptables-save lists as well, which count as that says.
-fn without_saved(state: &State) -> String {
-    let saved = |family: &str, save: &str| -> Vec<String> {
-        save_tables(save).into_iter().map(|(table, _)| format!("{family} {table}")).collect()
-    };
-    let saved = [saved("ip", &state.iptables), saved("ip6", &state.ip6tables)].concat();
-    let kept = nft_tables(&state.nft).into_iter().filter(|(name, _)| !saved.contains(name));
-    kept.map(|(_, text)| text).collect()
 }
 
 /// A connection to try, as a plan writes it down.

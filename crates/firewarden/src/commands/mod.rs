@@ -27,6 +27,8 @@ mod paths;
 mod plan;
 mod reported;
 #[cfg(feature = "apply")]
+mod rules;
+#[cfg(feature = "apply")]
 mod state_folder;
 mod tour;
 mod trace;

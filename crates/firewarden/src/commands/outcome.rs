@@ -41,6 +41,9 @@ pub fn why(reason: &Reason) -> String {
             format!("the kernel does not hold the rules that the plan was made from, but {}", held(holds))
         }
         Reason::Refused { words } => format!("the new rules were refused: {words}"),
+        Reason::TooSlow { words } => format!(
+            "the new rules were not loaded when the window ended ({words}): give them more time with `--window`"
+        ),
         Reason::Mismatch { holds } => {
             format!("once loaded, the rules were not those of the plan, but {}", held(holds))
         }

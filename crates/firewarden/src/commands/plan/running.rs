@@ -3,14 +3,15 @@
 use super::candidate::Given;
 use crate::cli::plan::Plan as Options;
 use crate::commands::Stopped;
+use crate::commands::rules::with_rules;
 use crate::load::{Files, Format, Subject, subject};
 use firewarden_change::plan::{Loader, Script};
 use firewarden_diagnostic::Diagnostic;
 use firewarden_host::rehearsal::Running;
 use firewarden_host::sandbox::{Rules, Sandbox, named_interfaces};
-use firewarden_host::snapshot::{self, IP6TABLES, IPSET, IPTABLES, Manifest, RULESET, Snapshot};
+use firewarden_host::snapshot::{self, Manifest, Snapshot};
 use firewarden_host::state::State;
-use firewarden_host::{CaptureOptions, LEGACY, capture, host_name, namespace_file, within};
+use firewarden_host::{CaptureOptions, capture, host_name, namespace_file, within};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +95,7 @@ fn of_files(options: &Options, given: &Given, host: String) -> Result<Live, Stop
 
 /// Writes what is known of the host into a folder, with these rules; gives the snapshot's own folder.
 pub fn snapshot(live: &Live, state: &State, folder: &Path) -> Result<PathBuf, Diagnostic> {
-    let mut snapshot = live.snapshot.clone().unwrap_or_else(|| Snapshot {
+    let snapshot = live.snapshot.clone().unwrap_or_else(|| Snapshot {
         manifest: Manifest {
             format: snapshot::FORMAT_VERSION,
             host: live.host.clone(),
@@ -102,12 +103,7 @@ pub fn snapshot(live: &Live, state: &State, folder: &Path) -> Result<PathBuf, Di
         },
         files: BTreeMap::new(),
     });
-    for file in [RULESET, IPTABLES, IP6TABLES, IPSET, LEGACY[0], LEGACY[1]] {
-        snapshot.files.remove(file);
-        snapshot.manifest.missing.remove(file);
-    }
-    snapshot.files.extend(rule_files(state));
-    snapshot::write(&snapshot, folder, true).map_err(|error| {
+    snapshot::write(&with_rules(snapshot, state), folder, true).map_err(|error| {
         Diagnostic::error("temporary-folder", error.to_string())
             .help("set TMPDIR to a folder that can be written")
     })
@@ -123,49 +119,4 @@ fn given_stack(options: &Options) -> Option<&Path> {
     let only = options.candidate.first().filter(|_| options.candidate.len() == 1)?;
     let is_stack = only.is_dir() || only.extension().is_some_and(|end| end == "yaml" || end == "yml");
     is_stack.then_some(only.as_path())
-}
-
-/// The files of a snapshot that hold rules: iptables' own listing where nft lacks words for its rules.
-fn rule_files(state: &State) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::from([(RULESET.to_owned(), without_expiry(&state.nft))]);
-    let of_iptables = ["iptables-nft", "xt match", "xt target"].iter().any(|word| state.nft.contains(word));
-    for (new, legacy, own, other) in [
-        (&state.iptables, &state.legacy_iptables, IPTABLES, LEGACY[0]),
-        (&state.ip6tables, &state.legacy_ip6tables, IP6TABLES, LEGACY[1]),
-    ] {
-        let there = of_iptables && !new.is_empty();
-        if there {
-            files.insert(own.to_owned(), new.clone());
-        }
-        if !legacy.is_empty() {
-            files.insert(if there { other } else { own }.to_owned(), legacy.clone());
-        }
-    }
-    if !state.ipset.is_empty() {
-        files.insert(IPSET.to_owned(), state.ipset.clone());
-    }
-    files
-}
-
-/// A listing without what is left of the time of elements: it passes while a plan is made, and changes nothing.
-fn without_expiry(listing: &str) -> String {
-    let mut parts = listing.split(" expires ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        // What follows is a duration such as `1h2m3s456ms`.
-        let end = part.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(part.len());
-        text.push_str(part.get(end..).unwrap_or_default());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_expiry;
-
-    #[test]
-    fn time_that_is_left_is_left_out() {
-        let listed = "elements = { 192.0.2.1 timeout 1h expires 59m3s123ms, 192.0.2.2 expires 5s }";
-        assert_eq!(without_expiry(listed), "elements = { 192.0.2.1 timeout 1h, 192.0.2.2 }");
-    }
 }

@@ -20,7 +20,7 @@ use firewarden_host::rehearsal::{RehearsalError, load_again};
 use firewarden_host::state::State;
 use firewarden_store::Kind;
 use serde_json::json;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 /// How often the command and the guard are looked at.
@@ -187,10 +187,24 @@ impl Guarded<'_> {
             if over {
                 // The guard ends it, as it does where nobody waits here.
                 self.teller.trouble("the time is over while the command still runs: it is told to end");
+                self.see_off(&mut child)?;
                 return Ok(None);
             }
             std::thread::sleep(GLANCE);
         }
+    }
+
+    /// Sees to it that a command is over when its trial is: one that began only then is no guard's any more.
+    fn see_off(&self, child: &mut Child) -> Result<(), Diagnostic> {
+        self.end()?;
+        if matches!(child.try_wait(), Ok(None)) {
+            // It may have ended by itself in the meantime.
+            let _ = child.kill();
+            let _ = child.wait();
+            self.teller
+                .trouble("the command began when its time was over, and was killed: look at the rules");
+        }
+        Ok(())
     }
 
     /// What the new rules mean.
