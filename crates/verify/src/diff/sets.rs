@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// The values of one field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Values {
+pub(super) enum Values {
     Numbers(Vec<(u128, u128)>),
     /// Words that agree with one of the cubes.
     Bits(Vec<Cube>),
@@ -19,11 +19,14 @@ enum Values {
 /// A product of sets: for each field the values it may have; fields that aren't named may have any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PacketSet {
-    fields: BTreeMap<Field, Values>,
+    pub(super) fields: BTreeMap<Field, Values>,
 }
 
 /// Intervals with more addresses than this are shown as such, even if all of them have names.
 const MOST_NAMED: u128 = 16;
+
+/// How values are told by those that are missing.
+const ANY_BUT: &str = "any but ";
 
 /// What people call addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,32 +97,29 @@ fn joined(sets: Vec<PacketSet>, field: Field, atoms: &AtomTable) -> Vec<PacketSe
         groups.entry(set.fields).or_default().push(own);
     }
     for (fields, values) in groups {
-        let union = values.into_iter().reduce(|one, other| match (one, other) {
-            (Some(Values::Numbers(mut one)), Some(Values::Numbers(other))) => {
-                one.extend(other);
-                let union: IntervalSet = one.into_iter().collect();
-                Some(Values::Numbers(union.ranges().to_vec()))
-            }
-            (Some(Values::Bits(one)), Some(Values::Bits(other))) => {
-                Some(Values::Bits(join_cubes(one, other)))
-            }
-            // One of them takes every value.
-            _ => None,
-        });
+        // Where one of them takes every value, so does the union.
+        let union = values.into_iter().reduce(|one, other| one?.union(other?));
         let mut set = PacketSet { fields };
-        if let Some(values) = union.flatten().filter(|values| !is_whole(values, field, atoms)) {
-            set.fields.insert(field, values);
+        if let Some(values) = union.flatten() {
+            set.insert(field, values, atoms);
         }
         all.push(set);
     }
     all
 }
 
-fn is_whole(values: &Values, field: Field, atoms: &AtomTable) -> bool {
-    match (values, PacketBox::full(field, atoms)) {
-        (Values::Numbers(ranges), Dim::Range(low, high)) => ranges.as_slice() == [(low, high)],
-        (Values::Bits(cubes), _) => cubes.iter().any(|cube| cube.mask == 0),
-        _ => false,
+impl Values {
+    /// The union; `None` where the two aren't of a kind.
+    pub(super) fn union(self, other: Values) -> Option<Values> {
+        match (self, other) {
+            (Values::Numbers(mut one), Values::Numbers(other)) => {
+                one.extend(other);
+                let union: IntervalSet = one.into_iter().collect();
+                Some(Values::Numbers(union.ranges().to_vec()))
+            }
+            (Values::Bits(one), Values::Bits(other)) => Some(Values::Bits(join_cubes(one, other))),
+            _ => None,
+        }
     }
 }
 
@@ -148,6 +148,9 @@ fn join_cubes(one: Vec<Cube>, other: Vec<Cube>) -> Vec<Cube> {
 impl PacketSet {
     fn of(packets: &PacketBox, atoms: &AtomTable) -> PacketSet {
         let values = |field: Field, dim: &Dim| match (dim, PacketBox::full(field, atoms)) {
+            (Dim::Range(low, high), _) if field == Field::NFPROTO => {
+                Values::Numbers(families().intersect(&IntervalSet::range(*low, *high)).ranges().to_vec())
+            }
             // Cuts may reach beyond the values that there are.
             (Dim::Range(low, high), Dim::Range(_, most)) => Values::Numbers(vec![(*low, *high.min(&most))]),
             (Dim::Range(low, high), Dim::Bits(_)) => Values::Numbers(vec![(*low, *high)]),
@@ -159,6 +162,43 @@ impl PacketSet {
         let says = |field: Field, dim: &Dim| !(is_ipv4 && *dim == whole && is_address(field));
         let dims = packets.dims().iter().filter(|(field, dim)| says(*field, dim));
         PacketSet { fields: dims.map(|(field, dim)| (*field, values(*field, dim))).collect() }
+    }
+
+    /// Restricts a field to values; to all there are is no restriction, and neither are all addresses of IPv4 where
+    /// nothing else is meant.
+    pub(super) fn insert(&mut self, field: Field, values: Values, atoms: &AtomTable) {
+        let is_whole = match &values {
+            Values::Numbers(ranges) => {
+                self.all(field, atoms).is_some_and(|all| all.ranges() == ranges.as_slice())
+            }
+            Values::Bits(cubes) => cubes.iter().any(|cube| cube.mask == 0),
+        };
+        if is_whole {
+            self.fields.remove(&field);
+        } else {
+            self.fields.insert(field, values);
+        }
+    }
+
+    /// The values of a field of numbers, all there are where it isn't restricted; `None` of flag words.
+    pub(super) fn values(&self, field: Field, atoms: &AtomTable) -> Option<IntervalSet> {
+        match self.fields.get(&field) {
+            Some(Values::Numbers(ranges)) => Some(ranges.iter().copied().collect()),
+            Some(Values::Bits(_)) => None,
+            None => self.all(field, atoms),
+        }
+    }
+
+    /// All values that a field of numbers has in the family of these packets.
+    fn all(&self, field: Field, atoms: &AtomTable) -> Option<IntervalSet> {
+        match PacketBox::full(field, atoms) {
+            _ if field == Field::NFPROTO => Some(families()),
+            Dim::Range(low, _) if is_address(field) && self.nfproto() == Some(2) => {
+                Some(IntervalSet::range(low, u128::from(u32::MAX)))
+            }
+            Dim::Range(low, high) => Some(IntervalSet::range(low, high)),
+            Dim::Bits(_) => None,
+        }
     }
 
     /// The intervals of a field of numbers; `None` where it may have any value.
@@ -247,6 +287,9 @@ impl PacketSet {
         let mut text = format!("{} -> {}", end(Field::SADDR, "source"), end(Field::DADDR, "destination"));
         match (protocol, port) {
             (Some(protocol), Some(port)) => text.push_str(&format!(" {protocol}/{port}")),
+            (Some(protocol), None) if protocol.starts_with(ANY_BUT) => {
+                text.push_str(&format!(", protocol {protocol}"));
+            }
             (Some(protocol), None) => text.push_str(&format!(" {protocol}")),
             (None, Some(port)) => text.push_str(&format!(" port {port}")),
             (None, None) => {}
@@ -340,13 +383,18 @@ impl PacketSet {
         let nameless = |words: &[String]| words.iter().any(|word| word.contains(".."));
         let few = missing.len() < here.len() || (missing.len() == 1 && ranges.len() > 1) || nameless(&here);
         if few && !nameless(&missing) {
-            return Some(format!("any but {}", listed(&missing, limit)));
+            return Some(format!("{ANY_BUT}{}", listed(&missing, limit)));
         }
         Some(listed(&here, limit))
     }
 }
 
-fn is_address(field: Field) -> bool {
+/// IPv4 and IPv6.
+fn families() -> IntervalSet {
+    IntervalSet::from_ranges([(2, 2), (10, 10)])
+}
+
+pub(super) fn is_address(field: Field) -> bool {
     matches!(field, Field::SADDR | Field::DADDR | Field::CT_ORIGINAL_SADDR | Field::CT_ORIGINAL_DADDR)
 }
 

@@ -1,6 +1,7 @@
 //! A change in words: what becomes of which packets, by which rules, with one packet that shows it.
 
 use super::compare::{Change, Compared, Decider, Effect};
+use super::cover::Summary;
 use super::cross::{Direction, Ending};
 use super::sets::{Names, PacketSet, products};
 use crate::managers::manager_of;
@@ -24,6 +25,9 @@ pub struct ToldRule {
     pub manager: Option<Manager>,
 }
 
+/// Fields with their values in words.
+pub type Words = Vec<(String, String)>;
+
 /// A change, ready to be shown.
 #[derive(Clone, Debug)]
 pub struct ToldChange {
@@ -35,14 +39,23 @@ pub struct ToldChange {
     pub direction: Direction,
     /// True where packets that begin connections are among them.
     pub new: bool,
-    /// True where one of the ends has a name, for the first of the sets.
+    /// True where one of the ends has a name.
     pub named: bool,
-    /// Source, destination and service of the first of the sets, on one line.
+    /// Source, destination and service of all the packets, on one line, and whether it is all of that.
     pub headline: String,
-    /// What isn't modelled and decides whether it is so, for the first of the sets: `limit rate 5/second matches`.
+    /// What isn't modelled and decides whether it is so, for all the packets: `limit rate 5/second matches`.
     pub given: Vec<String>,
-    /// The packets as products of sets: for each, the fields with their values in words.
-    pub sets: Vec<Vec<(String, String)>>,
+    /// What all the packets have in common: fields with their values in words.
+    pub hull: Words,
+    /// The packets as products of sets, which may overlap: for each, the fields with their values in words. The one of
+    /// the witness is first.
+    pub sets: Vec<Words>,
+    /// What of the hull isn't among the packets, where that is shorter to read than the sets; where it is empty, and there
+    /// are several sets, these count.
+    pub except: Vec<Words>,
+    /// What a reader of the hull still has to know: of the exceptions where there are some, otherwise of the sets, what
+    /// the hull doesn't say already.
+    pub beside_hull: Vec<Words>,
     /// The same packets, exactly: boxes that don't overlap.
     pub packets: Vec<PacketBox>,
     /// True where some of them may happen to get the same value before and after.
@@ -104,20 +117,30 @@ impl Telling<'_> {
 
     /// One change in words.
     pub fn change(&self, change: &Change) -> ToldChange {
-        let mut sets = products(&change.packets, self.atoms);
+        let mut summary = Summary::of(products(&change.packets, self.atoms), self.atoms);
         let witness = self.witness(change);
         // The set of the example first, then those that say most.
-        sets.sort_by_key(|set| (!set.contains(&change.witness), usize::MAX - set.spread(self.atoms)));
-        let first = sets.first().cloned().unwrap_or_default();
+        summary
+            .parts
+            .sort_by_key(|set| (!set.contains(&change.witness), usize::MAX - set.spread(self.atoms)));
+        let told = if summary.except.is_empty() { &summary.parts } else { &summary.except };
+        let beside: Vec<PacketSet> = match summary.is_product() {
+            true => Vec::new(),
+            false => told.iter().map(|part| summary.beside_hull(part)).collect(),
+        };
+        let words = |set: &PacketSet| set.words(self.atoms, SHOWN_MEMBERS, self.names);
         ToldChange {
             effect: change.effect,
             title: title(change.effect),
             direction: change.direction,
             new: change.packets.iter().any(begins),
-            named: first.is_named(self.names),
-            headline: first.headline(self.atoms, SHOWN_MEMBERS, self.names),
-            given: first.conditions(self.atoms),
-            sets: sets.iter().map(|set| set.words(self.atoms, SHOWN_MEMBERS, self.names)).collect(),
+            named: summary.hull.is_named(self.names),
+            headline: self.headline(&summary),
+            given: summary.hull.conditions(self.atoms),
+            hull: words(&summary.hull),
+            sets: summary.parts.iter().map(words).collect(),
+            except: summary.except.iter().map(words).collect(),
+            beside_hull: beside.iter().map(words).collect(),
             packets: change.packets.clone(),
             coincidences: change.coincidences,
             before: self.rule(change.deciders.0, self.before),
@@ -126,6 +149,35 @@ impl Telling<'_> {
             outcome_after: self.outcome(change.endings.1, change, &change.results.1),
             witness: text::format(&witness, self.atoms),
             point: witness,
+        }
+    }
+
+    /// Never less than all of the packets: who reads nothing else must not take a part for the whole.
+    fn headline(&self, summary: &Summary) -> String {
+        let text = summary.hull.headline(self.atoms, SHOWN_MEMBERS, self.names);
+        match (summary.parts.len(), summary.except.as_slice()) {
+            (0 | 1, _) => text,
+            (parts, []) => format!("{text}, {parts} parts of it"),
+            (_, [except]) => self.but_for(&text, summary, except),
+            (_, several) => format!("{text}, with {} exceptions", several.len()),
+        }
+    }
+
+    /// The headline `any -> any` of a hull with one exception, which may fit into it.
+    fn but_for(&self, text: &str, summary: &Summary, except: &PacketSet) -> String {
+        let words = summary.beside_hull(except).words(self.atoms, SHOWN_MEMBERS, self.names);
+        let fitting = match words.as_slice() {
+            [(name, value)] if name == "source" => text.strip_prefix("any -> ").map(|rest| (value, "", rest)),
+            [(name, value)] if name == "destination" => text
+                .split_once(" -> any")
+                .filter(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
+                .map(|(source, rest)| (value, source, rest)),
+            _ => None,
+        };
+        match fitting {
+            Some((value, "", rest)) => format!("any but {value} -> {rest}"),
+            Some((value, source, rest)) => format!("{source} -> any but {value}{rest}"),
+            None => format!("{text}, with 1 exception"),
         }
     }
 

@@ -76,12 +76,17 @@ struct WireChange {
     after: WireSide,
     /// The sockets that wait for the packets, where they are known: `tcp/5432 (postgres)`.
     listeners: Vec<String>,
-    /// What isn't modelled and decides whether it is so, for the first of the sets.
+    /// What isn't modelled and decides whether it is so, for all the packets.
     given: Vec<String>,
     /// One of the packets, as `firewarden trace` reads it.
     witness: String,
-    /// The packets as products of sets, in words.
+    /// What all the packets have in common, in words.
+    hull: BTreeMap<String, String>,
+    /// The packets as products of sets, in words; they may overlap.
     sets: Vec<BTreeMap<String, String>>,
+    /// Products of sets that are in the hull and not among the packets, and nothing else is, where that is shorter to read
+    /// than the sets; otherwise empty.
+    except: Vec<BTreeMap<String, String>>,
     /// The same packets exactly: their union, boxes that don't overlap.
     packets: Vec<WireBox>,
     /// True where the value varies with the packet or the kernel's choice, so that some of the packets may happen to get
@@ -225,7 +230,9 @@ fn change_of(
         listeners: listeners.to_vec(),
         given: change.given.clone(),
         witness: change.witness.clone(),
+        hull: change.hull.iter().cloned().collect(),
         sets: change.sets.iter().map(|set| set.iter().cloned().collect()).collect(),
+        except: change.except.iter().map(|set| set.iter().cloned().collect()).collect(),
         packets: change.packets.iter().map(|packets| box_of(packets, atoms)).collect(),
         coincidences: change.coincidences,
     }

@@ -9,7 +9,7 @@ use firewarden_diagnostic::render::markdown::{cell as escaped_cell, code as code
 use firewarden_diagnostic::render::text::{clip, one_line};
 use firewarden_diagnostic::{SourceMap, Span, Verdict};
 use firewarden_packet::AtomTable;
-use firewarden_verify::diff::{Effect, ToldChange, ToldRule};
+use firewarden_verify::diff::{Effect, ToldChange, ToldRule, Words};
 use std::fmt::Write;
 
 /// The longest rule or set that is shown, in characters.
@@ -96,6 +96,21 @@ fn summary(host: &HostAnswer) -> String {
 /// What the packets are that change, beside source, destination and service.
 fn states(change: &ToldChange) -> &'static str {
     if change.new { "new connections" } else { "packets of existing connections, or without one" }
+}
+
+fn set_words(set: &Words) -> String {
+    let words: Vec<String> = set.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    if words.is_empty() { "every packet".to_owned() } else { words.join("; ") }
+}
+
+/// How what stands beside the hull is related to it.
+fn beside_word(change: &ToldChange) -> &'static str {
+    if change.except.is_empty() { "of these" } else { "but not" }
+}
+
+/// How many sets aren't written out.
+fn more_sets(change: &ToldChange) -> Option<usize> {
+    change.beside_hull.len().checked_sub(MOST_SETS).filter(|more| *more > 0)
 }
 
 fn verdict_change(change: &IntentChange) -> &'static str {
@@ -212,12 +227,12 @@ impl Human<'_> {
         );
         self.side("before", &change.before, &change.outcome_before);
         self.side("after", &change.after, &change.outcome_after);
-        for set in change.sets.iter().take(MOST_SETS) {
-            let words: Vec<String> = set.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            let text = if words.is_empty() { "every packet".to_owned() } else { words.join("; ") };
-            self.line("packets", &clip(&one_line(&text), 2 * LONGEST));
+        self.line("packets", &clip(&one_line(&set_words(&change.hull)), 2 * LONGEST));
+        let word = beside_word(change);
+        for set in change.beside_hull.iter().take(MOST_SETS) {
+            self.line(word, &clip(&one_line(&set_words(set)), 2 * LONGEST));
         }
-        if let Some(more) = change.sets.len().checked_sub(MOST_SETS).filter(|more| *more > 0) {
+        if let Some(more) = more_sets(change) {
             self.line("", &format!("and {more} more; `--format json` has all of them"));
         }
         if change.coincidences {
@@ -324,9 +339,18 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
                     code(&clip(&one_line(&rule.text), LONGEST))
                 )
             };
+            let beside = |change: &ToldChange| {
+                let word = beside_word(change);
+                let shown = change.beside_hull.iter().take(MOST_SETS);
+                let sets: Vec<String> = shown
+                    .map(|set| format!("<br>{word} {}", cell(&clip(&one_line(&set_words(set)), LONGEST))))
+                    .collect();
+                let more = more_sets(change).map(|more| format!("<br>and {more} more"));
+                sets.into_iter().chain(more).collect::<String>()
+            };
             let _ = writeln!(
                 out,
-                "| **{}** | {} ({}, {}) | {} | {} | {} |",
+                "| **{}** | {} ({}, {}){} | {} | {} | {} |",
                 cell(&change.title),
                 code(&change.headline),
                 change.direction.word(),
@@ -336,6 +360,7 @@ fn markdown(answer: &Answer, sources: &SourceMap) -> String {
                     .chain(change.given.iter().map(|given| format!("given {}", cell(given))))
                     .collect::<Vec<_>>()
                     .join(", "),
+                beside(change),
                 side(&change.before, &change.outcome_before),
                 side(&change.after, &change.outcome_after),
                 code(&change.witness)
