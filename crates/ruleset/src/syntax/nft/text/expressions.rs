@@ -123,7 +123,7 @@ impl<'p> Parser<'_, '_, 'p> {
     fn literal(&mut self, mode: Mode) -> Parsed<Expr> {
         let text = self.token_text();
         let kind = match self.token.kind {
-            Kind::Ipv4 => lexer::parse_ipv4(text).map(ExprKind::Ipv4),
+            Kind::Ipv4 => Some(ExprKind::Ipv4(self.token.address.to_be_bytes())),
             // Of more than 64 bits, as raw payload may have: kept as written.
             Kind::Number => Some(
                 lexer::parse_number(text).map_or_else(|| ExprKind::Symbol(text.into()), ExprKind::Number),

@@ -75,6 +75,8 @@ pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) start: u32,
     pub(super) end: u32,
+    /// The address of a [`Kind::Ipv4`]; 0 for all others.
+    pub(super) address: u32,
 }
 
 /// Turns a text into tokens. Small, so that looking ahead is done on a copy.
@@ -270,7 +272,7 @@ impl<'t> Lexer<'t> {
 
     fn token(&mut self, kind: Kind, start: usize, length: usize) -> Token {
         self.at = start + length;
-        Token { kind, start: start as u32, end: self.at as u32 }
+        Token { kind, start: start as u32, end: self.at as u32, address: 0 }
     }
 
     fn until(&mut self, kind: Kind, start: usize, end: usize) -> Token {
@@ -372,12 +374,11 @@ impl<'t> Lexer<'t> {
     }
 
     fn ipv4(&mut self, start: usize) -> Token {
-        let end = self.run(start, |byte| byte.is_ascii_digit() || byte == b'.');
-        let kind = match self.bytes.get(start..end).and_then(ipv4_bytes) {
-            Some(_) => Kind::Ipv4,
-            None => Kind::BadAddress,
-        };
-        self.until(kind, start, end)
+        let (address, length) = dotted(self.bytes.get(start..).unwrap_or_default());
+        match address {
+            Some(address) => Token { address, ..self.token(Kind::Ipv4, start, length) },
+            None => self.token(Kind::BadAddress, start, length),
+        }
     }
 
     /// The end of a time that begins at `start`: numbers with `d`, `h`, `m`, `s`, `ms`, each at most once, in order.
@@ -470,32 +471,36 @@ impl<'t> Lexer<'t> {
 
 /// Four decimal numbers up to 255; leading zeros are read as decimal.
 pub(in super::super) fn parse_ipv4(text: &str) -> Option<[u8; 4]> {
-    ipv4_bytes(text.as_bytes())
+    let (address, length) = dotted(text.as_bytes());
+    address.filter(|_| length == text.len()).map(u32::to_be_bytes)
 }
 
-fn ipv4_bytes(bytes: &[u8]) -> Option<[u8; 4]> {
-    let mut address = [0; 4];
-    let mut index = 0;
-    let (mut value, mut digits) = (0_u16, 0);
-    for &byte in bytes {
+/// How many bytes from the first on are digits and dots, and the IPv4 address that they are, if they are one.
+fn dotted(bytes: &[u8]) -> (Option<u32>, usize) {
+    let (mut address, mut part, mut digits, mut dots) = (0_u32, 0_u32, 0_usize, 0_usize);
+    let mut valid = true;
+    let mut length = bytes.len();
+    for (at, &byte) in bytes.iter().enumerate() {
         match byte {
-            b'0'..=b'9' if digits < 3 => {
-                value = value * 10 + u16::from(byte - b'0');
+            // Wraps only where there are too many digits for an address anyway.
+            b'0'..=b'9' => {
+                part = part.wrapping_mul(10).wrapping_add(u32::from(byte - b'0'));
                 digits += 1;
             }
-            b'.' if digits > 0 => {
-                *address.get_mut(index)? = u8::try_from(value).ok()?;
-                index += 1;
-                (value, digits) = (0, 0);
+            b'.' => {
+                valid &= (1..=3).contains(&digits) && part <= 255;
+                address = address << 8 | part & 255;
+                (part, digits) = (0, 0);
+                dots += 1;
             }
-            _ => return None,
+            _ => {
+                length = at;
+                break;
+            }
         }
     }
-    if index != 3 || digits == 0 {
-        return None;
-    }
-    *address.get_mut(3)? = u8::try_from(value).ok()?;
-    Some(address)
+    valid &= (1..=3).contains(&digits) && part <= 255 && dots == 3;
+    (valid.then_some(address << 8 | part & 255), length)
 }
 
 /// Six groups of one or two hexadecimal digits.
