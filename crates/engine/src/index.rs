@@ -26,6 +26,20 @@ const FAN_OUT: usize = 16;
 /// around them. Up to this many are kept beside it.
 const MOST_BROAD: usize = 32;
 
+/// The lane of each fixed field that has one.
+const LANE_OF: [Option<usize>; Field::FIXED] = {
+    let mut lanes = [None; Field::FIXED];
+    let mut lane = 0;
+    while lane < LANE_COUNT {
+        lanes[LANES[lane].index()] = Some(lane);
+        lane += 1;
+    }
+    lanes
+};
+
+/// The range of a lane that a rule says nothing about.
+const ANYTHING: (u128, u128) = (0, u128::MAX);
+
 /// The lanes of addresses and ports.
 const NARROW_LANES: usize = 4;
 
@@ -49,6 +63,7 @@ struct Hull {
 
 impl Hull {
     const NOTHING: Hull = Hull { low: [i32::MAX; LANE_COUNT], high: [i32::MIN; LANE_COUNT] };
+    const EVERYTHING: Hull = Hull { low: [i32::MIN; LANE_COUNT], high: [i32::MAX; LANE_COUNT] };
 
     fn join(&mut self, other: &Hull) {
         for lane in 0..LANE_COUNT {
@@ -135,9 +150,16 @@ impl Index {
         let mut is_broad = vec![false; rules.len()];
         for ((id, rule), own) in rules.iter().enumerate().zip(&mut is_broad) {
             let ranges = rule_ranges(rule, tables);
-            *own = ranges[..NARROW_LANES].iter().all(|&range| range == (0, u128::MAX));
+            *own = ranges[..NARROW_LANES].iter().all(|&range| range == ANYTHING);
             broad += usize::from(*own);
+            let mut hull = Hull::EVERYTHING;
             for (lane, &range) in ranges.iter().enumerate() {
+                if range != ANYTHING {
+                    hull.low[lane] = Axis::Plain.rank(range.0);
+                    hull.high[lane] = Axis::Plain.rank(range.1);
+                } else if wide[lane].is_none() {
+                    continue;
+                }
                 match &mut wide[lane] {
                     Some(known) => known.push(range),
                     None if fits_a_rank(range) => {}
@@ -149,9 +171,7 @@ impl Index {
                     }
                 }
             }
-            let low = std::array::from_fn(|lane| Axis::Plain.rank(ranges[lane].0));
-            let high = std::array::from_fn(|lane| Axis::Plain.rank(ranges[lane].1));
-            leaves.push((id as u32, Hull { low, high }));
+            leaves.push((id as u32, hull));
         }
         let axes = std::array::from_fn(|lane| {
             let Some(ranges) = wide[lane].take() else { return Axis::Plain };
@@ -346,9 +366,9 @@ fn fits_a_rank((low, high): (u128, u128)) -> bool {
 /// The smallest interval of each lane outside which the rule surely doesn't match. Tests behind an effect don't count:
 /// the rule acts before it comes to them.
 fn rule_ranges(rule: &Rule, tables: &Tables) -> [(u128, u128); LANE_COUNT] {
-    let mut ranges = [(0, u128::MAX); LANE_COUNT];
+    let mut ranges = [ANYTHING; LANE_COUNT];
     let mut narrow = |field: Field, low: u128, high: u128| {
-        if let Some(lane) = LANES.iter().position(|&lane| lane == field) {
+        if let Some(&Some(lane)) = LANE_OF.get(field.index()) {
             let range = &mut ranges[lane];
             *range = (range.0.max(low), range.1.min(high));
         }

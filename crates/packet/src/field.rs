@@ -134,7 +134,7 @@ impl Field {
     pub const FIXED: usize = 32;
 
     /// The number of the field: an index into dense tables for fixed fields.
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         self.0 as usize
     }
 
