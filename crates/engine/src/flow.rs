@@ -57,16 +57,21 @@ impl Written {
         self.place(field).and_then(|at| self.others.get(at)).map(|(_, expr)| expr)
     }
 
+    /// A fixed field now holds a value that doesn't come from the question. `bit` is the field's.
+    fn put_constant(&mut self, field: Field, bit: u32) {
+        if let Some(at) = self.place(field) {
+            self.others.swap_remove(at);
+        }
+        self.constants |= bit;
+        self.listed &= !bit;
+    }
+
     fn put(&mut self, field: Field, expr: Expr) {
-        let known = self.place(field);
         if let (Expr::Const(_), Some(bit)) = (&expr, Written::bit(field)) {
-            self.constants |= bit;
-            self.listed &= !bit;
-            if let Some(at) = known {
-                self.others.swap_remove(at);
-            }
+            self.put_constant(field, bit);
             return;
         }
+        let known = self.place(field);
         if let Some(bit) = Written::bit(field) {
             self.constants &= !bit;
             self.listed |= bit;
@@ -218,7 +223,11 @@ impl<'a> Flow<'a> {
 
     /// Writes a constant to a field.
     pub fn put_value(&mut self, field: Field, value: u128) {
-        self.put(field, Origin::constant(value));
+        self.now.set(field, value);
+        match Written::bit(field) {
+            Some(bit) => self.written.put_constant(field, bit),
+            None => self.written.put(field, Expr::Const(value)),
+        }
     }
 
     /// What later packets of the connection are to undergo.
