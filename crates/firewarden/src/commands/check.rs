@@ -17,6 +17,7 @@ use firewarden_ruleset::ir::{Ruleset, Statement, Test, Verdict};
 use firewarden_verify::intent::{Expectation, Peer, parse_intent};
 use firewarden_verify::stack::DeclaredIntent;
 use firewarden_verify::{CheckOptions, Place};
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,13 +37,13 @@ pub fn answer(options: &Check) -> Answer {
 /// Fills the report; gives the texts that it speaks of.
 fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
     let Loaded { mut files, mut atoms, stack, mut hosts, inputs } = hosts::load(&options.input)?;
-    let mut intents = stack.as_ref().map(|stack| stack.intents.clone()).unwrap_or_default();
+    let mut intents = Cow::Borrowed(stack.as_ref().map_or(&[][..], |stack| &stack.intents));
     if let (Some(name), Some(_)) = (&options.input.host, &stack) {
         let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
         if !known.contains(&name.as_str()) {
             files.diagnostics.push(hosts::unknown(name, &known));
         }
-        intents.retain(|declared| names(declared, name));
+        intents.to_mut().retain(|declared| names(declared, name));
     }
     for (expectation, texts) in [
         (Expectation::Allow, &options.allow),
@@ -50,7 +51,7 @@ fn examine(options: &Check, report: &mut Report) -> Result<SourceMap, Failure> {
         (Expectation::Only, &options.only),
     ] {
         for text in texts {
-            intents.extend(from_option(expectation, text, &mut files));
+            intents.to_mut().extend(from_option(expectation, text, &mut files));
         }
     }
     if options.syntax && !load::has_errors(&files.diagnostics) {

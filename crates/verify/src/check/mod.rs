@@ -134,7 +134,7 @@ pub fn check(
         rules: Vec::new(),
     };
     let names = Names::new(declarations);
-    let mut resolved: Vec<(usize, Resolved)> = Vec::new();
+    let mut resolved: Vec<(usize, Resolved)> = Vec::with_capacity(intents.len());
     let mut errors: BTreeMap<usize, Vec<Diagnostic>> = BTreeMap::new();
     for (index, declared) in intents.iter().enumerate() {
         match resolve(declared, &names) {
@@ -145,16 +145,16 @@ pub fn check(
         }
     }
     checker.diagnostics.extend(conflicts(intents, &resolved));
-    let resolved: BTreeMap<usize, Resolved> = resolved.into_iter().collect();
     let general = checker.assumptions(&declarations.assumptions);
-    let mut results = Vec::new();
+    let mut results = Vec::with_capacity(intents.len());
     for (index, declared) in intents.iter().enumerate() {
         let mut item = checker.item(declared);
         if options.rules {
             checker.rules.push(RulesUsed::default());
         }
-        match resolved.get(&index) {
-            Some(resolved) => checker.intent(declared, resolved, &general, &mut item)?,
+        let at = resolved.binary_search_by_key(&index, |(of, _)| *of).ok();
+        match at.and_then(|at| resolved.get(at)) {
+            Some((_, resolved)) => checker.intent(declared, resolved, &general, &mut item)?,
             None => {
                 let found = errors.remove(&index).unwrap_or_default();
                 item.findings = found.into_iter().map(Finding::from).collect();

@@ -119,6 +119,7 @@ fn demand(index: usize, resolved: &Resolved) -> Demand<'_> {
     let mut demand = Demand { index, allowed: Vec::new(), denied: Vec::new() };
     let destinations = resolved.destination.all();
     let sources = resolved.source.all();
+    // Mostly one family counts: room for more would be most of what thousands of demands take.
     for family in Family::BOTH {
         let (from, to) = (sources.get(family), destinations.get(family));
         if to.is_empty() {
@@ -133,6 +134,7 @@ fn demand(index: usize, resolved: &Resolved) -> Demand<'_> {
             headers: OnceCell::new(),
         };
         if resolved.expectation != Expectation::Deny && !from.is_empty() {
+            demand.allowed.reserve_exact(1);
             demand.allowed.push(flow(from.clone(), Claim::Arrives));
         }
         if resolved.expectation != Expectation::Allow {
@@ -141,6 +143,7 @@ fn demand(index: usize, resolved: &Resolved) -> Demand<'_> {
                 _ => from.clone(),
             };
             if !denied.is_empty() {
+                demand.denied.reserve_exact(1);
                 demand.denied.push(flow(denied, Claim::NeverArrives));
             }
         }

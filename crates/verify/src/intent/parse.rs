@@ -202,7 +202,8 @@ impl<'a> Parser<'a> {
     }
 
     fn peer_list(&mut self, side: Side, carved_out: bool) -> Parsed<Vec<Located<Peer>>> {
-        let mut list = Vec::new();
+        // Most lists have one entry, and a stack file has thousands of lists.
+        let mut list = Vec::with_capacity(1);
         loop {
             let Some(token) = self.take(TokenKind::Word) else {
                 let what = match (side, carved_out) {
@@ -227,7 +228,7 @@ impl<'a> Parser<'a> {
     }
 
     fn services(&mut self) -> Parsed<Vec<Located<Service>>> {
-        let mut services = Vec::new();
+        let mut services = Vec::with_capacity(1);
         while self.at < self.tokens.len() {
             let Some(token) = self.take(TokenKind::Word) else {
                 return Err(Box::new(

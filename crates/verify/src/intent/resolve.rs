@@ -105,7 +105,13 @@ impl Endpoint {
                     *known = known.union(addresses);
                 }
             }
-            Err(at) => self.hosts.insert(at, (index, addresses.clone())),
+            Err(at) => {
+                // Mostly it is the only one, and thousands of intents are in memory together.
+                if self.hosts.is_empty() {
+                    self.hosts.reserve_exact(1);
+                }
+                self.hosts.insert(at, (index, addresses.clone()));
+            }
         }
     }
 
@@ -332,7 +338,7 @@ impl<'s> Resolver<'s> {
     }
 
     fn services(&mut self, intent: &Intent) -> Vec<Service> {
-        let mut services = Vec::new();
+        let mut services = Vec::with_capacity(intent.services.len());
         for service in &intent.services {
             let Service::Named(name) = &service.value else {
                 services.push(service.value.clone());

@@ -96,7 +96,9 @@ impl Reader {
             self.stack.exceptions = self.exceptions(node);
         }
         if let Some(node) = fields.get("intents") {
-            for item in self.values.list(node, "`intents`", "a list of intents") {
+            let items = self.values.list(node, "`intents`", "a list of intents");
+            self.stack.intents.reserve_exact(items.len());
+            for item in items {
                 if let Some(intent) = self.intent(item) {
                     self.stack.intents.push(intent);
                 }
