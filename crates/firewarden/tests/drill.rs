@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,7 @@ fn own_drill_files_are_run_and_their_mistakes_told() {
 
 #[test]
 fn on_a_lab_the_change_is_taken_back_and_the_innocent_one_stays() {
+    let _turn = turn();
     let folder = Folder::with(&[]);
     let Some(_) = fresh_name() else { return };
     let run = folder.run(&["drill", "run", "001", "--apply", "--report", "out"]);
@@ -138,6 +140,13 @@ fn in_order(told: &str) {
     let at = |line: &str| line.trim_start().split_once(" s  ")?.0.parse::<f64>().ok();
     let times: Vec<f64> = told.lines().filter_map(at).collect();
     assert!(times.len() > 3 && times.is_sorted(), "{told}");
+}
+
+/// Drills with users take turns: two at once on a slow machine are slower than one after the other.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One that failed doesn't keep the others from theirs.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A lab for several drills, which ends with the value.
@@ -234,6 +243,7 @@ expect: { breaks: [lb-to-app] }
 
 #[test]
 fn a_drill_ends_early_by_its_own_condition_or_a_signal_and_brings_everything_back() {
+    let _turn = turn();
     let Some(lab) = Lab::up() else { return };
     let name = format!("mine-{}", std::process::id());
     let patient = SERVERS.replace("NAME", &name).replace("errors: 20", "errors: 99.9");
@@ -338,6 +348,7 @@ fn silence(of: &str) {
 
 #[test]
 fn an_interrupted_drill_takes_its_own_lab_with_it() {
+    let _turn = turn();
     let Some(_) = fresh_name() else { return };
     let folder = Folder::with(&[]);
     let mut drill = Drill::start(&folder, &["innocent-firewall", "--apply"]);
@@ -350,4 +361,26 @@ fn an_interrupted_drill_takes_its_own_lab_with_it() {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert!(!Path::new(common::labs::RECORDS).join(format!("{lab}.json")).exists());
+}
+
+#[test]
+fn what_a_killed_drill_broke_is_mended() {
+    let _turn = turn();
+    let Some(lab) = Lab::up() else { return };
+    let folder = Folder::with(&[]);
+    let words = ["innocent-firewall", "--observe", "--seconds", "300", "--name", &lab.0];
+    let mut drill = Drill::start(&folder, &words);
+    drill.until("fault injected");
+    let items = || lab.exec("client", &["curl", "-sk", "https://203.0.113.1/items"]).stdout;
+    let until = |words: &str| {
+        let deadline = Instant::now() + 6 * END;
+        while !items().contains(words) {
+            assert!(Instant::now() < deadline, "no `{words}`: {}", items());
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until("rejects connection");
+    drill.signal("-KILL");
+    drop(drill);
+    until("{\"items\":");
 }

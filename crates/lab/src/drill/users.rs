@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 const CROWD: Crowd = Crowd { new: 20, kept: 20, pooled: 0, ipv6_percent: 20 };
 /// How many requests each of them sends in a second: as many as the machine that the lab is on can serve, of these.
 const RATES: [f64; 4] = [2.0, 1.0, 0.5, 0.25];
-/// Answers that take so long, in milliseconds, as the median of slots, tell of a machine that is too slow for so many.
+/// Answers that take so long, in milliseconds, as the median of a slot, tell of a machine that is too slow for so many: with no
+/// time to spare, what the drill itself does would make users fail, and those would keep it from coming round.
 const SLOW: f64 = 100.0;
 /// A request without an answer has failed after this: before the first packet of a connection that was dropped is sent again.
 const TIMEOUT: u64 = 1000;
@@ -25,7 +26,7 @@ const STEADY: u64 = 2000;
 const SERVED: u64 = 1500;
 /// How long to wait for the first of these, and for the second.
 const PATIENCE: Duration = Duration::from_secs(12);
-const WAY_BACK: Duration = Duration::from_secs(40);
+const WAY_BACK: Duration = Duration::from_secs(90);
 /// How long until the first line of the load.
 const STARTING: Duration = Duration::from_secs(30);
 
@@ -50,7 +51,10 @@ impl Users {
         let mut told = None;
         for rate in RATES {
             let users = Users::start(live, rate)?;
-            let steady = users.wait(PATIENCE, live.interrupted, |seen| quiet(&seen.slots, 0, STEADY));
+            let fewest = RATES.last() == Some(&rate);
+            let steady = users.wait(PATIENCE, live.interrupted, |seen| {
+                quiet(&seen.slots, 0, STEADY) && (fewest || with_ease(&seen.slots))
+            });
             match steady {
                 Some(true) => return Ok(users),
                 Some(false) => {
@@ -138,6 +142,13 @@ impl Users {
     pub fn stop(self) -> Result<Series, DrillError> {
         Ok(self.running.stop()?)
     }
+}
+
+/// Whether what was due last was answered soon.
+fn with_ease(slots: &[Slot]) -> bool {
+    let from = slots.last().map_or(0, |slot| slot.at.saturating_sub(STEADY));
+    let last = slots.iter().rev().take_while(|slot| slot.at >= from);
+    last.filter_map(|slot| slot.median_milliseconds).all(|median| median <= SLOW)
 }
 
 /// Whether it may be the machine that keeps users from being served: what is answered takes long, or nothing is in time.
@@ -243,6 +254,16 @@ mod tests {
         assert!(!quiet(&[], 0, 0));
         assert!(quiet(&slots, 0, 1750) && !quiet(&slots, 0, 2000));
         assert!(!quiet(&slots, 1500, 1750) && quiet(&slots, 1500, 1250));
+    }
+
+    #[test]
+    fn a_machine_with_no_time_to_spare_gets_fewer_requests() {
+        let slot = |at: u64, median| Slot { median_milliseconds: median, ..slot(at, Connections::New, 0) };
+        let mut slots = vec![slot(0, Some(900.0)), slot(500, Some(SLOW + 1.0)), slot(1000, None)];
+        slots.extend((3..6).map(|number| slot(number * 500, Some(20.0))));
+        assert!(!with_ease(&slots), "the slots of the last two seconds count");
+        slots.push(slot(3000, Some(SLOW)));
+        assert!(with_ease(&slots));
     }
 
     #[test]
