@@ -205,7 +205,7 @@ fn a_killed_restore_leaves_no_backup_behind() {
     let mut drill = drill.spawn().unwrap();
     let namespace = lab_of(&drill);
     // Until the backup is under way.
-    let deadline = Instant::now() + 6 * END;
+    let deadline = Instant::now() + 3 * END;
     while !processes_of(namespace).iter().any(|process| {
         fs::read(process.join("cmdline")).is_ok_and(|words| words.starts_with(b"sleep\x001000"))
     }) {
@@ -226,14 +226,14 @@ fn record_of(drill: &Child) -> PathBuf {
 /// Waits for the lab of a drill to be complete; gives its process namespace.
 fn lab_of(drill: &Child) -> u64 {
     let record = record_of(drill);
-    let deadline = Instant::now() + 6 * END;
+    let deadline = Instant::now() + 3 * END;
     loop {
         let text = fs::read_to_string(&record).unwrap_or_default();
         let found: Option<Value> = serde_json::from_str(&text).ok();
         if let Some(found) = found.filter(|found| found["ready"] == true) {
             return fs::metadata(format!("/proc/{}/ns/pid", found["process"])).unwrap().ino();
         }
-        assert!(Instant::now() < deadline, "no lab after {:?}: {text}", 6 * END);
+        assert!(Instant::now() < deadline, "no lab after {:?}: {text}", 3 * END);
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -27,7 +27,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The longest name.
 const NAME_BYTES: usize = 32;
 /// How long the kernel may take to end what is in a lab.
-const END: Duration = Duration::from_secs(20);
+const END: Duration = Duration::from_secs(60);
 /// How often it is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(5);
 

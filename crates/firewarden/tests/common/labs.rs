@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Where labs are recorded.
 pub const RECORDS: &str = "/run/firewarden/labs";
-/// How long the kernel may take to end everything that was in a lab.
-pub const END: Duration = Duration::from_secs(10);
+/// How long something may take that comes soon on any machine, such as the end of everything that was in a lab.
+pub const END: Duration = Duration::from_secs(60);
 
 /// A name that nobody else uses; `None`, with the reason on standard error, where labs can't be built here.
 pub fn fresh_name() -> Option<String> {

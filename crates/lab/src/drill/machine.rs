@@ -21,7 +21,7 @@ use std::thread;
 /// Where drills keep their files, in a lab.
 const FOLDER: &str = "/run/firewarden/drill";
 /// How long a probe may take, in seconds, and each connection that it makes.
-const PROBE_SECONDS: &str = "4";
+const PROBE_SECONDS: &str = "20";
 const CONNECTION_MILLISECONDS: u32 = 500;
 /// Connections of a probe where the source port may decide.
 const SPREAD: u16 = 16;

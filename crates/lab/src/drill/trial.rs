@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long the new rules may last unconfirmed.
-const WINDOW: u32 = 20;
+const WINDOW: u32 = 60;
 /// A trial that lasts longer than this beyond its window is stopped.
 const BEYOND: Duration = Duration::from_secs(40);
 /// How long a trial that was asked for the old rules may take until it says that they are back.
-const WAY_BACK: Duration = Duration::from_secs(15);
+const WAY_BACK: Duration = Duration::from_secs(60);
 /// Where one machine has its old rules back, the others are asked for theirs after this.
 const ALONE: Duration = Duration::from_secs(1);
 /// How often it is looked whether something ends the run early.
@@ -81,7 +81,6 @@ impl Live<'_> {
     ) -> bool {
         let seconds = if mode == Mode::Observe { self.observed } else { WINDOW };
         let mut until = Instant::now() + Duration::from_secs(u64::from(seconds)) + BEYOND;
-        let steady = course.when(What::Steady).unwrap_or(0);
         let (mut stopped, mut first_back) = (false, None);
         loop {
             match events.recv_timeout(GLANCE) {
@@ -95,7 +94,7 @@ impl Live<'_> {
                 }
                 continue;
             }
-            if let Some(why) = self.why_stop(users, steady, until) {
+            if let Some(why) = self.why_stop(users, course, until) {
                 course.at(Timestamp::now(), What::Stopped, &why);
                 course.findings.push(format!("stopped: {why}"));
                 ask_back(machines, ends, "the drill was stopped");
@@ -111,14 +110,16 @@ impl Live<'_> {
     }
 
     /// What ends the trials before they end by themselves.
-    fn why_stop(&self, users: &Users, steady: u64, until: Instant) -> Option<String> {
+    fn why_stop(&self, users: &Users, course: &Course<'_>, until: Instant) -> Option<String> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Some("interrupted".to_owned());
         }
         if Instant::now() >= until {
             return Some("the change was still on trial".to_owned());
         }
-        let stop = self.scenario.stop.filter(|stop| users.see_more_than(stop, steady))?;
+        // What users saw before the fault isn't its doing.
+        let fault = course.when(What::Injected).or_else(|| course.when(What::Committed))?;
+        let stop = self.scenario.stop.filter(|stop| users.see_more_than(stop, fault))?;
         Some(stop.to_string())
     }
 

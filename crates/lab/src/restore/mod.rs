@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// The change records, in a lab.
 const CHANGES: &str = "/run/firewarden/changes";
 /// How long a change may take until it can be confirmed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often that is tried.
 const GLANCE: Duration = Duration::from_millis(100);
 /// How a user's own data are kept: commands for `sh -c` on one host.

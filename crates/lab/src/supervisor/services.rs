@@ -27,7 +27,7 @@ const SITE: &str = "/run/firewarden/tls/site.pem";
 const DATA: &str = "/run/firewarden/postgresql";
 const SOCKET: &str = "/run/postgresql/.s.PGSQL.5432";
 /// How long a service may take until it listens, and how often it is looked at.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const GLANCE: Duration = Duration::from_millis(5);
 /// How much of a log is told, in bytes.
 const LAST_WORDS: u64 = 600;
