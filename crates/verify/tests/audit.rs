@@ -170,6 +170,26 @@ fn chains_and_sets_that_nobody_uses() {
     assert_eq!(found(text, "empty-jump"), [11]);
 }
 
+#[test]
+fn a_call_of_an_empty_chain_needs_no_search() {
+    // As ufw has them: its packets are of more than one region.
+    let text = "table inet f {\nchain before { }\nchain in {\ntype filter hook input priority 0; policy drop;\n\
+                jump before\nct state established accept\ntcp dport 22 accept\n}\n}\n";
+    let world = World::bare(text);
+    let options = AuditOptions { regions: 1, ..AuditOptions::default() };
+    let answer = audit(subject(&world), options).unwrap();
+    assert_eq!(lines(&world, &answer, "empty-jump"), [5]);
+}
+
+#[test]
+fn more_steps_for_a_rule_raise_the_other_limits_too() {
+    let default = AuditOptions::default();
+    let more = AuditOptions::with_steps_for_rule(10 * default.steps_for_rule);
+    assert_eq!((more.regions, more.steps), (10 * default.regions, 10 * default.steps));
+    let all = AuditOptions::with_steps_for_rule(u64::MAX);
+    assert!(all.regions > more.regions && all.steps == u64::MAX);
+}
+
 const CLEAN: [&str; 8] = [
     "ct state established,related accept",
     "ct state invalid drop",

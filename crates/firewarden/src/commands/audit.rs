@@ -51,10 +51,7 @@ fn examine(options: &Audit, report: &mut Report) -> Result<SourceMap, Failure> {
         Some(path) => Some(known(path, &mut files)?),
         None => None,
     };
-    let mut limits = AuditOptions::default();
-    if let Some(steps) = options.budget {
-        limits.steps_for_rule = steps;
-    }
+    let limits = options.budget.map_or_else(AuditOptions::default, AuditOptions::with_steps_for_rule);
     let progress = Progress::start("looking at every rule");
     let today = today();
     let subject = Subject {

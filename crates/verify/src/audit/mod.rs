@@ -59,6 +59,22 @@ impl Default for AuditOptions {
     }
 }
 
+impl AuditOptions {
+    /// With other steps for a rule, and as many more or fewer of the other limits.
+    pub fn with_steps_for_rule(steps: u64) -> AuditOptions {
+        let known = AuditOptions::default();
+        let scaled = |limit: u64| {
+            u64::try_from(u128::from(limit) * u128::from(steps) / u128::from(known.steps_for_rule))
+                .unwrap_or(u64::MAX)
+        };
+        AuditOptions {
+            regions: usize::try_from(scaled(known.regions as u64)).unwrap_or(usize::MAX),
+            steps_for_rule: steps,
+            steps: scaled(known.steps),
+        }
+    }
+}
+
 /// One thing that was found on one host.
 #[derive(Clone, Debug)]
 pub struct Found {

@@ -52,6 +52,9 @@ impl Prober<'_> {
             }
         }
         let mut instead = BTreeSet::new();
+        if self.only_calls_nothing(at, gone) {
+            return Some(Removal::ChangesNothing(instead));
+        }
         let ways = self.space.ways(at.chain)?;
         let roots;
         let ways = match ways.more {
@@ -90,6 +93,25 @@ impl Prober<'_> {
             }
         }
         Some(Removal::ChangesNothing(instead))
+    }
+
+    /// True where all that a rule does is to jump to a chain in which no rule is left, as in the empty chains that ufw and
+    /// its like keep for others: its packets need not be taken apart.
+    fn only_calls_nothing(&self, at: RuleRef, gone: &BTreeSet<RuleRef>) -> bool {
+        self.space.unit(at).all(|member| {
+            let Some(rule) = self.host.ruleset.rule(member) else { return false };
+            let Some((Statement::Verdict(Verdict::Jump(chain)), conditions)) = rule.statements.split_last()
+            else {
+                return false;
+            };
+            let is_empty = self.host.ruleset.chain(*chain).is_some_and(|called| {
+                (0..called.rules.len() as u32).all(|index| gone.contains(&RuleRef { chain: *chain, index }))
+            });
+            is_empty
+                && conditions
+                    .iter()
+                    .all(|statement| matches!(statement, Statement::Test(_) | Statement::Neutral(_)))
+        })
     }
 
     /// What becomes of the packets on a hook that meet a rule, where the rule alone says so and nobody sees what they were
