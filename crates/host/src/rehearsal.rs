@@ -97,10 +97,10 @@ pub struct Loaded {
     pub start: State,
     /// The listing with the candidate.
     pub after: String,
-    /// What loading the candidate once more would change; `None` where it is refused the second time.
-    pub twice: Option<Delta>,
     /// Where nft prints running rules in other words once it has read what it printed, as `chain ip t c`.
     pub reworded: Vec<String>,
+    /// Where the candidate is loaded.
+    sandbox: Sandbox,
 }
 
 /// A change that was tried out.
@@ -116,6 +116,8 @@ pub struct Rehearsed {
     pub inverse: Vec<Inverse>,
     /// What the kernel holds afterwards, in the words that it will be read back in.
     pub result: State,
+    /// What loading the candidate once more would change; `None` where it is refused the second time.
+    pub twice: Option<Delta>,
     /// What the operator is told.
     pub notes: Vec<String>,
 }
@@ -126,31 +128,32 @@ pub struct Rehearsed {
 /// # Errors
 /// [`RehearsalError`].
 pub fn load(running: &Running, candidate: &Candidate) -> Result<Loaded, RehearsalError> {
-    let with_candidate = || {
-        let sandbox = replay(running)?;
-        load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
-        Ok(sandbox)
-    };
-    let (start, after, twice) = thread::scope(|scope| {
+    let (start, loaded) = thread::scope(|scope| {
         let start = scope.spawn(|| Ok(replay(running)?.listed()?));
-        let twice = scope.spawn(|| {
-            let sandbox: Sandbox = with_candidate()?;
-            match load_candidate(&sandbox, candidate) {
-                Ok(()) => list(&sandbox).map(Some),
-                Err(_) => Ok(None),
-            }
-        });
-        let after = with_candidate().and_then(|sandbox| list(&sandbox));
-        (joined(start), after, joined(twice))
+        let with_candidate = || {
+            let sandbox = replay(running)?;
+            load_candidate(&sandbox, candidate).map_err(RehearsalError::Candidate)?;
+            let after = list(&sandbox)?;
+            Ok((sandbox, after))
+        };
+        let loaded: Result<(Sandbox, String), RehearsalError> = with_candidate();
+        (joined(start), loaded)
     });
-    let ((start, before), after) = (start?, after?);
+    let ((start, before), (sandbox, after)) = (start?, loaded?);
     let differs = delta(&Listing::read(&running.listing)?, &Listing::read(&before)?, Manner::Fine, |_| true);
     let reworded = differs.edits.into_iter().map(|edit| edit.place).collect();
-    let twice = match twice? {
-        Some(twice) => Some(delta(&Listing::read(&after)?, &Listing::read(&twice)?, Manner::Fine, |_| true)),
-        None => None,
-    };
-    Ok(Loaded { before, start, after, twice, reworded })
+    Ok(Loaded { before, start, after, reworded, sandbox })
+}
+
+impl Loaded {
+    /// What loading the candidate once more would change; `None` where it is refused the second time.
+    fn load_again(&self, candidate: &Candidate) -> Result<Option<Delta>, RehearsalError> {
+        if load_candidate(&self.sandbox, candidate).is_err() {
+            return Ok(None);
+        }
+        let again = list(&self.sandbox)?;
+        Ok(Some(delta(&Listing::read(&self.after)?, &Listing::read(&again)?, Manner::Fine, |_| true)))
+    }
 }
 
 /// What a thread found out.
@@ -201,14 +204,26 @@ pub fn rehearse(
     touches: impl Fn(&TableName) -> bool + Sync,
     manners: &[Manner],
 ) -> Result<Rehearsed, RehearsalError> {
+    thread::scope(|scope| {
+        let twice = scope.spawn(|| loaded.load_again(candidate));
+        let tried = first_that_leads_there(manners, |manner| {
+            Trial { running, candidate, loaded, touches: &touches, manner }.run()
+        });
+        let twice = joined(twice);
+        tried.and_then(|rehearsed| Ok(Rehearsed { twice: twice?, ..rehearsed }))
+    })
+}
+
+/// Tries manners until one does: what nft can't do in one way it may do in a plainer one.
+fn first_that_leads_there(
+    manners: &[Manner],
+    attempt: impl Fn(Manner) -> Result<Rehearsed, RehearsalError>,
+) -> Result<Rehearsed, RehearsalError> {
     let mut problem = RehearsalError::Forward("there is none to try".to_owned());
     for manner in manners {
-        let trial = Trial { running, candidate, loaded, touches: &touches, manner: *manner };
-        match trial.run() {
-            Ok(rehearsed) => return Ok(rehearsed),
-            // What nft can't do in one way it may do in a plainer one.
+        match attempt(*manner) {
             Err(error @ (RehearsalError::Forward(_) | RehearsalError::Rollback(_))) => problem = error,
-            Err(error) => return Err(error),
+            other => return other,
         }
     }
     Err(problem)
@@ -258,6 +273,7 @@ impl Trial<'_> {
             inverse: if inverse { live.inverse.clone() } else { Vec::new() },
             delta: live,
             result,
+            twice: None,
             notes,
         })
     }

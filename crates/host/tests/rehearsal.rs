@@ -108,12 +108,7 @@ fn a_rollback_that_wouldnt_load_is_found_before() {
 fn loading_twice_is_found() {
     let Some(running) = running(&[]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("candidate.nft");
-    let twice = |text: &str| {
-        std::fs::write(&file, text).unwrap();
-        let candidate = Candidate { files: vec![file.clone()], ..Candidate::default() };
-        load(&running, &candidate).unwrap().twice.unwrap()
-    };
+    let twice = |text: &str| try_out(&running, folder.path(), text).unwrap().twice.unwrap();
     let doubled = twice(TABLE);
     assert_eq!(doubled.edits.len(), 1, "{:?}", doubled.edits);
     assert_eq!(doubled.edits[0].lines.len(), 3);

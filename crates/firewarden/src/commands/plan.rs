@@ -310,7 +310,7 @@ fn notes(live: &Live, given: &Given, loaded: &Loaded, rehearsed: &Rehearsed) -> 
     if scripts > 1 {
         notes.push(format!("it is not atomic: {scripts} tables are loaded one after the other; every one of them is rolled back"));
     }
-    match &loaded.twice {
+    match &rehearsed.twice {
         Some(twice) if twice.is_empty() || !given.candidate.forward.is_empty() => {}
         Some(twice) => notes.push(format!(
             "loading the candidate a second time changes {} again (rules come twice); begin it with `table ...` and `delete table ...`",
