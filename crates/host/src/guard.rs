@@ -18,7 +18,9 @@ mod clock;
 mod files;
 mod folder;
 mod keep;
+mod launch;
 mod loader;
+mod prepare;
 mod process;
 pub(crate) mod raw;
 mod reading;
@@ -30,10 +32,11 @@ mod work;
 mod workers;
 
 pub use client::{
-    Change, ClientError, Launcher, Status, TakenOver, Wish, archive, ask, start, status, take_over, wait_for,
+    Change, ClientError, Status, TakenOver, Wish, archive, ask, start, status, take_over, wait_for,
 };
 pub use clock::{boot_id, since_boot};
 pub use folder::{Home, HomeError, Job, Terms, trial_name};
+pub use launch::Launcher;
 pub use loader::TOO_SLOW;
 pub use process::serve;
 pub use reading::namespace;

@@ -1,18 +1,16 @@
 //! What the operator's program does: it arms a guard, asks it for things, and looks at what it says.
 
-use super::folder::{self, Home, Job, Settling, StagedFile, Terms, read_terms, script};
-use super::process::{DETACH, INVERSE};
-use super::{clock, files, keep, raw, slots, work, workers};
-use crate::direct;
+use super::folder::{self, Home, Terms, read_terms};
+use super::launch::{Launcher, spawn};
+use super::prepare::{prepare, remove, staged};
+use super::{clock, files, keep, slots};
 use crate::state::State;
-use firewarden_change::plan::{Inverse, Plan, Script, Switch};
+use firewarden_change::plan::Plan;
 use firewarden_change::trial::{Asker, Record};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,16 +22,11 @@ pub(super) const REQUESTS: [(&str, &str); 3] = [
     ("confirm.request", "confirm.spare"),
 ];
 /// Room for a request.
-const REQUEST_BYTES: usize = 4096;
-/// The most digits that a handle has.
-const HANDLE_DIGITS: usize = 20;
+pub(super) const REQUEST_BYTES: usize = 4096;
 /// How long a guard may take to stand.
 const ARMING: Duration = Duration::from_secs(10);
 /// How often somebody who waits looks at the state.
 const GLANCE: Duration = Duration::from_millis(10);
-/// Room for confirmed rules, beside what is known of them beforehand, in bytes.
-const SPARE_ROOM: usize = 1 << 20;
-
 /// What is changed.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
@@ -54,25 +47,6 @@ pub enum Change<'a> {
         /// The rules to go back to: what the kernel holds now.
         before: &'a State,
     },
-}
-
-/// The program that is started as the guard. What it does then is [`super::serve`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launcher {
-    /// Its path.
-    pub program: PathBuf,
-    /// The arguments that come before `--detach` and the trial's folder.
-    pub arguments: Vec<OsString>,
-}
-
-impl Launcher {
-    /// This program, with `guard-process`.
-    ///
-    /// # Errors
-    /// The system's, where it doesn't tell which program runs.
-    pub fn this_program() -> io::Result<Launcher> {
-        Ok(Launcher { program: std::env::current_exe()?, arguments: vec!["guard-process".into()] })
-    }
 }
 
 /// Why a trial doesn't begin, or can't be asked for something.
@@ -202,179 +176,6 @@ pub fn start(home: &Home, change: Change, id: &str, launcher: &Launcher) -> Resu
         }
         sleep(GLANCE);
     }
-}
-
-/// Writes all that a trial needs into a new folder, durably.
-fn prepare(folder: &Path, change: Change, id: &str) -> Result<(), ClientError> {
-    let failed = |path: &Path, error| ClientError::Write { path: path.to_path_buf(), error };
-    let put = |name: &str, content: &[u8]| {
-        let path = folder.join(name);
-        files::write_new(&path, content).map_err(|error| failed(&path, error))
-    };
-    files::make_folder(folder).map_err(|error| failed(folder, error))?;
-    let mut room = SPARE_ROOM;
-    let (terms, persist) = match change {
-        Change::Plan { plan, before } => {
-            put("plan.json", plan.write().as_bytes())?;
-            for (direction, scripts) in [("forward", &plan.forward), ("rollback", &plan.rollback)] {
-                for (index, Script { text, .. }) in scripts.iter().enumerate() {
-                    let path = script(folder, direction, index);
-                    files::write_new(&path, text.as_bytes()).map_err(|error| failed(&path, error))?;
-                    room += text.len();
-                }
-            }
-            let direct = direct::compile(&plan.forward);
-            let own = direct.iter().flatten().count() * raw::ROOM;
-            put(INVERSE, &files::reserved(inverse_room(&plan.inverse).max(own)))?;
-            room += before.map_or(0, |state| state.nft.len() + state.iptables.len() + state.ip6tables.len());
-            let terms = Terms {
-                id: id.to_owned(),
-                session: crate::actor::Actor::current().connection,
-                window_milliseconds: u64::from(plan.window_seconds) * 1000,
-                before: plan.parent.ruleset.clone(),
-                parts: before.map(State::parts).or_else(|| Some(plan.parent.parts.clone())),
-                job: Job::Plan {
-                    hash: plan.hash(),
-                    parent: Box::new(plan.parent.clone()),
-                    result: plan.result.clone(),
-                    parts: plan.parts.clone(),
-                    forward: plan.forward.iter().map(|script| script.loader).collect(),
-                    direct,
-                    rollback: plan.rollback.iter().map(|script| script.loader).collect(),
-                    inverse: plan.inverse.clone(),
-                    settle: match &plan.switch {
-                        Switch::Kernel { staged, parts, settle } => Some(Box::new(Settling {
-                            staged: staged.clone(),
-                            parts: parts.clone(),
-                            steps: settle.clone(),
-                        })),
-                        Switch::Guard(_) => None,
-                    },
-                    persist: None,
-                },
-            };
-            (terms, plan.persist.as_ref())
-        }
-        Change::Command { words, window, before } => {
-            let path = folder.join("before");
-            let source = keep::Source { trial: id, plan: None, touched: None };
-            keep::write_ruleset(&path, before, source).map_err(|error| failed(&path, error))?;
-            room += before.nft.len() + before.iptables.len() + before.ip6tables.len();
-            let terms = Terms {
-                id: id.to_owned(),
-                session: crate::actor::Actor::current().connection,
-                window_milliseconds: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
-                before: before.digest(),
-                parts: Some(before.parts()),
-                job: Job::Command { words: words.to_vec() },
-            };
-            (terms, None)
-        }
-    };
-    for (_, spare) in REQUESTS {
-        put(spare, &vec![b' '; REQUEST_BYTES])?;
-    }
-    put("reserve", &vec![b' '; room])?;
-    if matches!(change, Change::Command { .. }) {
-        put(work::FILE, &files::reserved(work::ROOM))?;
-        work::announce(folder).map_err(|error| failed(&folder.join(work::FILE), error))?;
-    }
-    put("lock", b"")?;
-    put("guard.log", b"")?;
-    put("state", &slots::empty())?;
-    let mut terms = terms;
-    if let (Some(persist), Job::Plan { persist: staged, .. }) = (persist, &mut terms.job) {
-        let path = PathBuf::from(&persist.path);
-        *staged = Some(Box::new(keep::plan_file(persist, id).map_err(|error| failed(&path, error))?));
-    }
-    // First where the file will be, then the file: whoever cleans up knows of it.
-    put("terms.json", &serde_json::to_vec_pretty(&terms).unwrap_or_default())?;
-    files::sync_folder(folder).map_err(|error| failed(folder, error))?;
-    if let (Some(persist), Some(file)) = (persist, staged(&terms)) {
-        keep::stage_file(file, &persist.text).map_err(|error| failed(&file.path, error))?;
-    }
-    Ok(())
-}
-
-/// The file for the next boot.
-fn staged(terms: &Terms) -> Option<&StagedFile> {
-    match &terms.job {
-        Job::Plan { persist, .. } => persist.as_deref(),
-        Job::Command { .. } => None,
-    }
-}
-
-/// Removes a trial's folder that no guard knows of, and the file that waits for the next boot.
-fn remove(home: &Home, folder: &Path) -> io::Result<()> {
-    let terms = read_terms(folder).ok();
-    keep::discard(home.path(), terms.as_ref().and_then(staged))?;
-    files::remove_folder(folder)
-}
-
-/// The room that the script of the quick way back may need, in bytes.
-fn inverse_room(steps: &[Inverse]) -> usize {
-    let step = |step: &Inverse| match step {
-        Inverse::Command(command) => command.len() + 1 + raw::ROOM * command.lines().count(),
-        Inverse::DeleteRule { family, table, chain, .. } => {
-            let script =
-                family.len() + table.len() + chain.len() + HANDLE_DIGITS + "delete rule    handle \n".len();
-            script + raw::ROOM
-        }
-    };
-    steps.iter().map(step).sum()
-}
-
-/// Starts a guard for the trial in a folder, out of reach of what ends this process and its session.
-fn spawn(trial: &Path, launcher: &Launcher) -> Result<(), ClientError> {
-    let mut errors = Vec::new();
-    if has_systemd() {
-        match run(systemd_run(trial, launcher)) {
-            Ok(()) => return Ok(()),
-            Err(words) => errors.push(words),
-        }
-    }
-    let log = OpenOptions::new().append(true).open(trial.join("guard.log"));
-    let detached = log.and_then(|log| Ok((log.try_clone()?, log))).map_err(|error| error.to_string());
-    let started = detached.and_then(|(out, err)| {
-        let mut command = Command::new(&launcher.program);
-        command.args(&launcher.arguments).arg(DETACH).arg(trial).stdin(Stdio::null()).stdout(out).stderr(err);
-        // A guarded shell may start it, and is no reason to end it.
-        command.env_remove(workers::MARK);
-        run(command)
-    });
-    started.map_err(|words| {
-        errors.push(words);
-        ClientError::Spawn(errors.join("; "))
-    })
-}
-
-fn run(mut command: Command) -> Result<(), String> {
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{}` ended with {status}", command.get_program().display())),
-        Err(error) => Err(format!("`{}`: {error}", command.get_program().display())),
-    }
-}
-
-/// Whether systemd can start a guard in the network namespace of this process.
-fn has_systemd() -> bool {
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    Path::new("/run/systemd/system").is_dir()
-        && nix::unistd::Uid::effective().is_root()
-        && namespace("1").is_some_and(|of_systemd| namespace("thread-self") == Some(of_systemd))
-}
-
-/// A guard as a transient unit, which is started again where it fails. Its standby must not die with it.
-fn systemd_run(trial: &Path, launcher: &Launcher) -> Command {
-    let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--collect", "--description=Firewarden: guard of a change on trial"]);
-    command.args(["--property=KillMode=process", "--property=Restart=on-failure", "--property=RestartSec=1"]);
-    // A guard hears no signal, and a system that goes down shall not wait for it: the boot loads what was confirmed.
-    command.arg("--property=TimeoutStopSec=5");
-    command.arg(format!("--property=StandardError=append:{}", trial.join("guard.log").display()));
-    command.arg(&launcher.program).args(&launcher.arguments).arg(trial);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command
 }
 
 /// What is known of the trial that is on or ended last; `None` where there is none.
