@@ -96,6 +96,10 @@ pub struct Focus<'f> {
     /// region of a decision that met it isn't cut and says nothing, and that of one that didn't holds packets that don't
     /// meet it either, whichever rules keep them from it. Larger regions than with a plain watch.
     pub only_by: Option<ChainId>,
+    /// The watched rule does nothing: a packet that meets it goes on as if it weren't there. Where it is met, the walk goes
+    /// on to its end with [`Focus::only_by`] too, and fate, steps and region are those without the rule; where it isn't,
+    /// all is as said there.
+    pub watched_is_idle: bool,
     /// Rules that count as not there.
     pub without: &'f BTreeSet<RuleRef>,
     /// Only what becomes of the followed packet is asked. The region says nothing afterwards; costs least.
@@ -105,7 +109,7 @@ pub struct Focus<'f> {
 impl Default for Focus<'_> {
     fn default() -> Self {
         static NONE: BTreeSet<RuleRef> = BTreeSet::new();
-        Focus { watch: None, only_by: None, without: &NONE, packet_only: false }
+        Focus { watch: None, only_by: None, watched_is_idle: false, without: &NONE, packet_only: false }
     }
 }
 
@@ -113,6 +117,11 @@ impl Focus<'_> {
     /// Whether a rule can be on the way: one that only counts is nowhere, except where it is watched for.
     fn counts(&self, at: RuleRef, inert: bool) -> bool {
         (!inert || self.watch == Some(at)) && (self.without.is_empty() || !self.without.contains(&at))
+    }
+
+    /// Whether all that is asked is known behind a base chain, or behind the watched rule.
+    fn is_answered(&self, chain: ChainId, met: bool) -> bool {
+        self.only_by.is_some_and(|only| if met { !self.watched_is_idle } else { only == chain })
     }
 }
 
@@ -249,9 +258,10 @@ impl<'r> Engine<'r> {
             if !self.sees(base, flow, hook) {
                 continue;
             }
-            let (end, met_here) = self.walk(id, base, flow, around, detail, budget, &mut steps, focus)?;
-            met |= met_here;
-            if end.fate != Fate::Accepted || focus.only_by.is_some_and(|only| met || only == id) {
+            let (end, met_by_now) =
+                self.walk(id, base, flow, around, detail, budget, &mut steps, focus, met)?;
+            met = met_by_now;
+            if end.fate != Fate::Accepted || focus.is_answered(id, met) {
                 return Ok(Decision { fate: end.fate, steps, met });
             }
         }
@@ -311,12 +321,14 @@ impl<'r> Engine<'r> {
         budget: &mut u64,
         steps: &mut Vec<Step>,
         focus: &Focus<'_>,
+        met: bool,
     ) -> Result<(ChainEnd, bool), OutOfBudget> {
-        let mut walk =
-            Walk { flow, past: Vec::new(), skipped: SmallVec::new(), steps, budget, focus, met: false };
+        let mut walk = Walk { flow, past: Vec::new(), skipped: SmallVec::new(), steps, budget, focus, met };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        if !(focus.packet_only || walk.met && focus.only_by.is_some()) {
-            self.cut_skipped(&mut walk, &end, detail, focus.only_by == Some(id))?;
+        let region_is_asked = !focus.packet_only && !(walk.met && focus.is_answered(id, true));
+        if region_is_asked {
+            let kept_from_it = !walk.met && focus.is_answered(id, false);
+            self.cut_skipped(&mut walk, &end, detail, kept_from_it)?;
         }
         Ok((end, walk.met))
     }
@@ -354,6 +366,9 @@ impl<'r> Engine<'r> {
             let at = RuleRef { chain: frame.chain, index };
             if walk.focus.watch == Some(at) {
                 walk.met = true;
+                if walk.focus.watched_is_idle {
+                    continue;
+                }
                 if walk.focus.only_by.is_some() {
                     return Ok(ChainEnd { fate: Fate::Accepted });
                 }
@@ -629,8 +644,10 @@ impl<'r> Engine<'r> {
                         Detail::Fate => same_side(fate, end.fate),
                     });
                 // Where only the watched rule matters, whatever ends the chain before it keeps packets from it.
-                let keeps = ended && traits.terminal.is_some() && walk.focus.watch != Some(at);
-                if walk.focus.counts(at, traits.inert) && !alike && !keeps {
+                let is_watched = walk.focus.watch == Some(at);
+                let keeps = ended && traits.terminal.is_some() && !is_watched;
+                let idle = is_watched && walk.met && walk.focus.watched_is_idle;
+                if walk.focus.counts(at, traits.inert) && !alike && !keeps && !idle {
                     self.exclude(rule, region);
                 }
             };

@@ -191,7 +191,7 @@ impl<'a> Prober<'a> {
     ) -> Option<Piece> {
         let point = self.space.aim(part, way, rule);
         let mut flow = Flow::new(part.clone(), point, self.atoms);
-        let focus = Focus { watch: Some(at), only_by: Some(way.base), without, packet_only: false };
+        let focus = Focus { watch: Some(at), only_by: Some(way.base), without, ..Focus::default() };
         let decision =
             self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Fate, budget, &focus).ok()?;
         if decision.met {

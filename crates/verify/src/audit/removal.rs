@@ -175,8 +175,8 @@ impl Prober<'_> {
         Some(left_fate != right_fate || rewritten)
     }
 
-    /// As [`Prober::alike`], for a rule that alone decides the fate of the packets that meet it: those that don't fare alike
-    /// without it, and of the others only the fate without it is asked.
+    /// As [`Prober::alike`], for a rule that alone decides the fate of the packets that meet it: those that don't meet it
+    /// fare alike without it, and of the others only the fate without it is asked. One run tells both.
     #[expect(clippy::too_many_arguments, reason = "one step of a search that holds all of this")]
     fn alike_to(
         &self,
@@ -185,28 +185,27 @@ impl Prober<'_> {
         base: ChainId,
         part: &PacketBox,
         point: Point,
-        gone: &mut BTreeSet<RuleRef>,
+        gone: &BTreeSet<RuleRef>,
         instead: &mut BTreeSet<RuleRef>,
         budget: &mut u64,
     ) -> Option<Option<PacketBox>> {
         let (hook, _) = self.space.base(base)?;
-        let mut run = |flow: &mut Flow<'_>, detail: Detail, focus: &Focus<'_>| {
-            self.engine.run_hook_about(hook, flow, self.host, detail, budget, focus).ok()
-        };
         let mut flow = Flow::new(part.clone(), point, self.atoms);
-        let watching = Focus { watch: Some(at), only_by: Some(base), without: gone, packet_only: false };
-        if !run(&mut flow, Detail::Fate, &watching)?.met {
-            return Some(Some(flow.region().clone()));
+        let focus = Focus {
+            watch: Some(at),
+            only_by: Some(base),
+            watched_is_idle: true,
+            without: gone,
+            packet_only: false,
+        };
+        let decided = self.engine.run_hook_about(hook, &mut flow, self.host, Detail::Verdict, budget, &focus);
+        let decision = decided.ok()?;
+        if decision.met {
+            if decision.fate != fate {
+                return Some(None);
+            }
+            instead.extend(deciders(&decision));
         }
-        let mut flow = Flow::new(part.clone(), flow.origin().clone(), self.atoms);
-        gone.insert(at);
-        let decision = run(&mut flow, Detail::Verdict, &Focus { without: gone, ..Focus::default() });
-        gone.remove(&at);
-        let decision = decision?;
-        if decision.fate != fate {
-            return Some(None);
-        }
-        instead.extend(deciders(&decision));
         Some(Some(flow.region().clone()))
     }
 
