@@ -180,9 +180,9 @@ pub fn chain_manager(name: &str) -> Option<&'static str> {
 }
 
 fn begins(name: &str, known: &str) -> bool {
-    match known.strip_suffix('$') {
-        Some(whole) => name == whole,
-        None => name.starts_with(known),
+    match known.as_bytes() {
+        [whole @ .., b'$'] => name.as_bytes() == whole,
+        beginning => name.as_bytes().starts_with(beginning),
     }
 }
 

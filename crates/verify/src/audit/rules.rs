@@ -52,8 +52,8 @@ pub fn examine(context: &mut Context<'_, '_>, options: AuditOptions, tally: &mut
     let ledger = Ledger::of(&mut prober);
     for (&at, standing) in &ledger.rules {
         tally.count(standing);
-        if let (Standing::Dead(_) | Standing::Redundant(..), Some(manager)) =
-            (standing, manager_of(&host.ruleset, at))
+        if matches!(standing, Standing::Dead(_) | Standing::Redundant(..))
+            && let Some(manager) = manager_of(&host.ruleset, at)
         {
             *tally.managed.entry(manager.name).or_default() += 1;
         }
