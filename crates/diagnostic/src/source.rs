@@ -73,8 +73,7 @@ fn characters(bytes: &[u8]) -> u32 {
 impl Lines {
     fn of(text: &str) -> Lines {
         let mut starts = vec![0];
-        starts
-            .extend(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1));
+        starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at as u32 + 1));
         let mut checkpoints = vec![0];
         let mut count = 0;
         for chunk in text.as_bytes().chunks(STRIDE) {

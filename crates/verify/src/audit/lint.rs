@@ -98,6 +98,8 @@ fn rules(context: &mut Context<'_, '_>) {
     let ruleset = &context.host.ruleset;
     let sources = context.subject.sources;
     let mut found = Vec::new();
+    let suspects: BTreeSet<FileId> =
+        sources.iter().filter(|(_, file)| has_suspects(&file.text)).map(|(id, _)| id).collect();
     for (number, chain) in ruleset.chains.iter().enumerate() {
         let id = ChainId(number as u32);
         let nft =
@@ -109,6 +111,10 @@ fn rules(context: &mut Context<'_, '_>) {
             // Texts of JSON have their own words.
             let text = sources.slice(rule.span);
             if text.starts_with('{') {
+                continue;
+            }
+            // Most rules name nothing of what is looked for, and most files name little of it.
+            if !(suspects.contains(&rule.span.file) && has_suspects(text)) && !may_name_a_host(text) {
                 continue;
             }
             let at = RuleRef { chain: id, index: index as u32 };
@@ -166,11 +172,6 @@ fn split(text: &str) -> Vec<Word<'_>> {
 
 fn words_of(text: &str, span: Span) -> Vec<(&'static Check, Diagnostic)> {
     let mut found = Vec::new();
-    // Most rules name none of this.
-    let named = ["iif ", "oif ", "tcp flags", "ct status"].iter().any(|part| text.contains(part));
-    if !named && !may_name_a_host(text) {
-        return found;
-    }
     let words = split(text);
     let place = |word: &Word<'_>| {
         let start = span.start as usize + word.start;
@@ -228,6 +229,11 @@ fn words_of(text: &str, span: Span) -> Vec<(&'static Check, Diagnostic)> {
     found
 }
 
+/// True where some words of a text may hide something, host names aside.
+fn has_suspects(text: &str) -> bool {
+    ["iif ", "oif ", "tcp flags", "ct status"].iter().any(|part| text.contains(part))
+}
+
 /// True where a word behind an address keyword could be a host's name.
 fn may_name_a_host(text: &str) -> bool {
     text.match_indices("addr ").any(|(at, keyword)| {
@@ -277,6 +283,10 @@ fn flags(
 /// A name with a dot whose last part is letters, or a word that can't be an address, a variable or a set.
 fn is_hostname(word: &str) -> bool {
     let word = word.trim_end_matches([';', ',']);
+    // Addresses of IPv4 end here.
+    if !word.ends_with(|c: char| c.is_ascii_alphabetic()) {
+        return false;
+    }
     let Some((_, last)) = word.rsplit_once('.') else { return false };
     last.len() > 1
         && last.chars().all(|c| c.is_ascii_alphabetic())
