@@ -27,11 +27,13 @@ impl PacketBox {
     }
 
     /// The restricted fields in ascending order.
+    #[inline]
     pub fn dims(&self) -> &[(Field, Dim)] {
         &self.dims
     }
 
     /// Where a field stands in `dims`, or would. O(1), of a dynamic field O(log fields).
+    #[inline]
     fn place(&self, field: Field) -> Result<usize, usize> {
         if field.is_dynamic() {
             return self.dims.binary_search_by_key(&field, |entry| entry.0);
@@ -42,6 +44,7 @@ impl PacketBox {
     }
 
     /// The restriction of a field; `None` where it is unrestricted. O(1), of a dynamic field O(log fields).
+    #[inline]
     pub fn get(&self, field: Field) -> Option<&Dim> {
         self.place(field).ok().and_then(|at| self.dims.get(at)).map(|entry| &entry.1)
     }

@@ -65,6 +65,7 @@ pub enum Dim {
 
 impl Dim {
     /// Just one value of a field of this kind and width.
+    #[inline]
     pub fn single(kind: FieldKind, max: u128, value: u128) -> Dim {
         match kind {
             FieldKind::Range => Dim::Range(value, value),
@@ -73,6 +74,7 @@ impl Dim {
     }
 
     /// Membership.
+    #[inline]
     pub fn contains(&self, value: u128) -> bool {
         match *self {
             Dim::Range(low, high) => low <= value && value <= high,
@@ -81,6 +83,7 @@ impl Dim {
     }
 
     /// The values in both; `None` where there are none. Dims of one field are of one kind; where they aren't, `None`.
+    #[inline]
     pub fn intersect(&self, other: &Dim) -> Option<Dim> {
         match (*self, *other) {
             (Dim::Range(a, b), Dim::Range(c, d)) => {

@@ -27,11 +27,13 @@ impl IntervalSet {
     }
 
     /// One number.
+    #[inline]
     pub fn single(value: u128) -> IntervalSet {
         IntervalSet::range(value, value)
     }
 
     /// The numbers from `low` to `high`, both included; empty when `low > high`.
+    #[inline]
     pub fn range(low: u128, high: u128) -> IntervalSet {
         let mut parts = SmallVec::new();
         if low <= high {
@@ -57,16 +59,19 @@ impl IntervalSet {
     }
 
     /// The intervals in ascending order.
+    #[inline]
     pub fn ranges(&self) -> &[(u128, u128)] {
         &self.parts
     }
 
     /// True where there is no number in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
     /// Membership. O(log n).
+    #[inline]
     pub fn contains(&self, value: u128) -> bool {
         let at = self.parts.partition_point(|&(_, high)| high < value);
         self.parts.get(at).is_some_and(|&(low, _)| low <= value)
@@ -101,6 +106,7 @@ impl IntervalSet {
     }
 
     /// The smallest interval that holds the set; `None` for the empty set.
+    #[inline]
     pub fn hull(&self) -> Option<(u128, u128)> {
         Some((self.parts.first()?.0, self.parts.last()?.1))
     }

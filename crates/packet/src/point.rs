@@ -47,6 +47,7 @@ impl Default for Point {
 
 impl Point {
     /// The value of a field. O(1), of a dynamic one O(log set dynamic fields).
+    #[inline]
     pub fn get(&self, field: Field) -> u128 {
         match self.fixed.get(field.index()) {
             Some(&value) => value,
@@ -55,6 +56,7 @@ impl Point {
     }
 
     /// Sets a field. O(1), a dynamic one O(set dynamic fields).
+    #[inline]
     pub fn set(&mut self, field: Field, value: u128) {
         if let Some(slot) = self.fixed.get_mut(field.index()) {
             *slot = value;
