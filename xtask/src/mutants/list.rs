@@ -129,10 +129,10 @@ mutants! {
         "(1..=shorter - head).take_while(|&back| " ["chains.same(left_count - back, right_count - back)" => "chains.same(left_count - back, right_count - back) || back == 1"] ")";
     "crates/verify/src/diff/pairing.rs" "rules that changed places count as kept":
         "pairs.get(end).is_some_and(|pair| " ["pair.1 < to" => "pair.1 < to || pair.0 < at"] ")";
-    "crates/verify/src/diff/changed.rs" "rules that are gone aren't looked at":
+    "crates/verify/src/diff/changed/mod.rs" "rules that are gone aren't looked at":
         "finder.rules(old, pair.before, " ["&pair.removed" => "&pair.removed[..0]"] ");";
-    "crates/verify/src/diff/changed.rs" "addresses at a rule are those that the packet came with, whatever is translated":
-        "" ["!self.translates.0 || before_translation(base, NatDirection::Destination)" => "true"] "\n";
+    "crates/verify/src/diff/changed/side.rs" "addresses at a rule are those that the packet came with, whatever is translated":
+        "" ["!self.written.translates.0 || before_translation(base, NatDirection::Destination)" => "true"] "\n";
     "crates/verify/src/diff/compare.rs" "the packets of a difference are those that fare alike before":
         "                region: " ["second.region().clone()" => "first.region().clone()"] ",";
     "crates/verify/src/diff/seen.rs" "dropped instead of rejected is no difference":
