@@ -325,8 +325,8 @@ impl<'r> Engine<'r> {
     ) -> Result<(ChainEnd, bool), OutOfBudget> {
         let mut walk = Walk { flow, past: Vec::new(), skipped: SmallVec::new(), steps, budget, focus, met };
         let end = self.walk_chain(id, base, &mut walk, around)?;
-        let region_is_asked = !focus.packet_only && !(walk.met && focus.is_answered(id, true));
-        if region_is_asked {
+        let no_region = focus.packet_only || walk.met && focus.is_answered(id, true);
+        if !no_region {
             let kept_from_it = !walk.met && focus.is_answered(id, false);
             self.cut_skipped(&mut walk, &end, detail, kept_from_it)?;
         }
