@@ -114,7 +114,8 @@ fn rules(context: &mut Context<'_, '_>) {
                 continue;
             }
             // Most rules name nothing of what is looked for, and most files name little of it.
-            if !(suspects.contains(&rule.span.file) && has_suspects(text)) && !may_name_a_host(text) {
+            let suspect = suspects.contains(&rule.span.file) && has_suspects(text);
+            if !suspect && !may_name_a_host(text) {
                 continue;
             }
             let at = RuleRef { chain: id, index: index as u32 };
