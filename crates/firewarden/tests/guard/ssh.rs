@@ -165,6 +165,8 @@ fn a_hung_up_terminal_confirms_nothing() {
     session.wait().unwrap();
     assert_ne!(lab.server.rules().digest(), before);
     wait_for("the way back", || lab.server.rules().digest() == before);
+    // The rules are watched for some time before the trial is over.
+    wait_for("the end", || lab.over_ssh(&["status"]).code == 0);
     lab.over_ssh(&["status"]).expect(0, &["nobody confirmed in time"]);
 }
 

@@ -32,7 +32,7 @@ fn a_command_that_sleeps_past_its_time_changes_nothing_any_more() {
     nothing_stays_of(
         "nft add table inet early; sleep 7; WRITE",
         1,
-        &["the time is over while the command still runs", "the old rules are back"],
+        &["the trial is over while the command still runs", "the old rules are back"],
     );
 }
 

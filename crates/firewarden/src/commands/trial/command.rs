@@ -171,22 +171,26 @@ impl Guarded<'_> {
             self.teller.trouble(&format!("that the command runs cannot be written: {error}"));
         }
         loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return Ok(Some(status)),
-                Ok(None) => {}
+            let ended = match child.try_wait() {
+                Ok(ended) => ended,
                 Err(error) => {
                     self.revert(&format!("the command cannot be waited for: {error}"))?;
                     return Ok(None);
                 }
-            }
+            };
+            // Asked after that, since the guard says that it goes back before it ends the command: how it ended is the
+            // guard's doing then.
             let over = guard::status(self.home).map_err(|error| failed(&error))?.is_none_or(|status| {
                 status
                     .record
                     .is_some_and(|record| !matches!(record.phase, Phase::Armed | Phase::Applied { .. }))
             });
+            if let (Some(status), false) = (ended, over) {
+                return Ok(Some(status));
+            }
             if over {
                 // The guard ends it, as it does where nobody waits here.
-                self.teller.trouble("the time is over while the command still runs: it is told to end");
+                self.teller.trouble("the trial is over while the command still runs: it is told to end");
                 self.see_off(&mut child)?;
                 return Ok(None);
             }
