@@ -71,11 +71,15 @@ mutants! {
     "crates/change/src/trial.rs" "a confirmation that isn't on disk is made to last":
         "(Doing::Staging, Event::Done) => " ["self.confirmed(now)" => "self.keep()"] ",";
     "crates/change/src/trial.rs" "a guard that takes over goes the quick way back a second time":
-        "// The dead guard may have gone the quick way back already, and it isn't meant for going twice.\n            Phase::Reverting { reason, .. } => {\n                self.record.phase = Phase::Reverting { reason, attempt: Attempt::Whole };\n                " ["self.read(Doing::Looking)" => "self.act(Attempt::Inverse)"] "\n";
+        "Kind::Scripts { .. } => " ["self.read(Doing::Looking)" => "self.act(Attempt::Inverse)"] ",";
     "crates/change/src/trial.rs" "a disk that fails keeps the old rules from coming back":
         "// The way back needs no disk.\n            Phase::Reverting { attempt, .. } => " ["self.act(attempt)" => "self.save()"] ",";
-    "crates/change/src/trial.rs" "what a stuck trial says isn't what the kernel holds":
+    "crates/change/src/trial/back.rs" "what a stuck trial says isn't what the kernel holds":
         "if " ["told.as_ref() == Some(&now_holds)" => "told.is_some()"] " {";
+    "crates/change/src/trial/back.rs" "a command goes on while the old rules come back":
+        "if " ["self.kind == Kind::Command" => "false"] " {\n            self.doing = Doing::Holding;";
+    "crates/change/src/trial/back.rs" "the rules aren't watched after the way back from a command":
+        "if " ["now >= until" => "now < u64::MAX"] " {\n            return self.finish_reverted(foreign);";
     // The engine.
     "crates/engine/src/condition.rs" "negated atoms aren't negated":
         "" ["(at.get(*atom) != 0) != *negated" => "at.get(*atom) != 0"] ",";
@@ -143,4 +147,10 @@ mutants! {
         "// Of a host without addresses, whoever it translates to is another one.\n            self.flow.put_value(Field::FIB_DADDR_TYPE, " ["fib_type::UNICAST" => "fib_type::LOCAL"] ");";
     "crates/verify/src/diff/seen.rs" "values that the kernel chooses are never equal by chance":
         "return " ["Seen::Mostly(field)" => "Seen::Differs(Effect::Rewritten(Some(field)))"] ";";
+    "crates/verify/src/diff/cover.rs" "a part is told as larger than it is":
+        "let allowed = " ["whole.subtract(&outside)" => "whole.clone()"] ";";
+    "crates/verify/src/diff/cover.rs" "what all packets of a change have in common is what the first have":
+        "let mut others = " ["rest.iter().map(|set| set.fields.get(&field))" => "rest[..0].iter().map(|set| set.fields.get(&field))"] ";";
+    "crates/verify/src/diff/cover.rs" "a part that others contain in part only isn't told":
+        "is_some_and(|rest| " ["rest.is_empty()" => "rest.len() < 2"] ") {";
 }

@@ -109,8 +109,8 @@ fn plant(copy: &Path, number: usize, mutant: &Mutant) -> Result<(), String> {
     let path = copy.join(mutant.file);
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let right = format!("{}{}{}", mutant.before, mutant.right, mutant.after);
-    if text.matches(&right).count() != 1 {
-        let count = text.matches(&right).count();
+    let count = text.matches(&right).count();
+    if count != 1 {
         return Err(format!(
             "mutant {number}: `{right}` is {count} times in {}; it should be there once",
             mutant.file
@@ -225,4 +225,21 @@ fn first_failure(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list is asked by hand, and code moves.
+    #[test]
+    fn every_mutant_has_its_place() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for (index, mutant) in MUTANTS.iter().enumerate() {
+            let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
+            let right = format!("{}{}{}", mutant.before, mutant.right, mutant.after);
+            let count = text.matches(&right).count();
+            assert_eq!(count, 1, "mutant {}, {}: `{right}`", index + 1, mutant.file);
+        }
+    }
 }
