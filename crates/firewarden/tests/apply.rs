@@ -229,12 +229,13 @@ fn only_an_approved_change_is_applied_where_the_policy_says_so() {
     let approve = ["change", "approve", ID, "--by", "bob", "--key", "bob"];
     host.run(&[approve.as_slice(), &rules].concat()).expect(0, &["bob approved"]);
 
-    // Nobody confirms: the record says so, whoever looks next.
-    host.plan("60");
+    // Another plan, even where it is made within the same second.
+    host.plan("61");
     host.run(&apply(&["--change", ID])).expect(1, &["error[change-other-plan]", "--amend"]);
     let amend = ["change", "propose", "new.nft", "--before", "old.nft", "--amend", ID, "--plan", "plan.json"];
     assert!(host.run(&amend).code < 2);
     host.run(&[approve.as_slice(), &rules].concat()).expect(0, &["bob approved"]);
+    // Nobody confirms: the record says so, whoever looks next.
     let mut client = host.start(&apply(&["--change", ID]));
     host.wait_until_asked();
     client.kill().unwrap();
