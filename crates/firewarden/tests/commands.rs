@@ -42,7 +42,7 @@ fn the_tour_tells_each_outage_from_start_to_end() {
     // It runs anywhere: nothing of it is read from the repository.
     let elsewhere = Folder::with(&[("README", "nothing")]);
     for (outage, then, rule, failed, probe) in [
-        ("000", "3 h; error rate", "! --sport 20000:65535", "%)", "lb -> first server:8080: 5 answered"),
+        ("000", "3 h; error rate", "! --sport 20000:65535", "%)", "lb -> first server:8080: 1 answered"),
         ("001", "30 min; all users", "== syn drop", "1000 now (100 %)", "internet -> lb:443, IPv6: 0"),
         ("002", "3 h 30 min", "10.0.2.10-10.0.2.20", "400 now (40 %)", "first server -> db:5432: 0"),
         ("003", "28 h", "ip saddr != $office drop", "800 now (80 %)", "internet -> lb:443, IPv4: 0"),
