@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::namespace::Namespace;
+use common::namespace::{Namespace, PLAIN_SESSIONS};
 use common::{Folder, Run};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -318,6 +318,7 @@ impl Lab {
              ip address add 10.99.0.2/24 dev eth0
              ip link set eth0 up
              mkdir -p /run/sshd
+             {PLAIN_SESSIONS}
              PATH=$PATH:/usr/sbin:/sbin; $(command -v sshd) -f {folder}/sshd_config -E {folder}/sshd.log"
         ));
         Some(lab)

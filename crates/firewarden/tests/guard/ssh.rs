@@ -2,7 +2,7 @@
 
 use super::{Host, PROGRAM, finish, wait_for};
 use crate::common::Run;
-use crate::common::namespace::Namespace;
+use crate::common::namespace::{Namespace, PLAIN_SESSIONS};
 use std::process::{Child, Command, Stdio};
 
 /// A rule that cuts the sessions that are open, and keeps new ones out.
@@ -49,7 +49,8 @@ impl Lab {
              ip address add 10.99.0.2/24 dev eth0
              ip link set eth0 up
              nft -f {folder}/rules.nft
-             mkdir -p /run/sshd"
+             mkdir -p /run/sshd
+             {PLAIN_SESSIONS}"
         ));
         // With an absolute path, as it starts itself again for each session.
         let sshd = "PATH=$PATH:/usr/sbin:/sbin; $(command -v sshd)";
@@ -107,6 +108,8 @@ impl Lab {
         assert_eq!(outside.code, 255, "{}", outside.all());
         wait_for("the way back", || !self.is_locked_out());
         wait_for("a new connection", || finish(self.ssh(&[], "true").spawn().unwrap()).code == 0);
+        // The rules are watched for some time before the trial is over.
+        wait_for("the end", || self.over_ssh(&["status"]).code == 0);
         self.over_ssh(&["status"]).expect(0, &["the old rules are back", "nobody confirmed in time"]);
         self.over_ssh(&["journal", "show"]).expect(0, &[begun, "nobody confirmed in time"]);
         assert_eq!(self.server.rules().canonical(), self.before());
@@ -165,7 +168,6 @@ fn a_hung_up_terminal_confirms_nothing() {
     session.wait().unwrap();
     assert_ne!(lab.server.rules().digest(), before);
     wait_for("the way back", || lab.server.rules().digest() == before);
-    // The rules are watched for some time before the trial is over.
     wait_for("the end", || lab.over_ssh(&["status"]).code == 0);
     lab.over_ssh(&["status"]).expect(0, &["nobody confirmed in time"]);
 }
