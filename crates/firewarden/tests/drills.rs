@@ -242,8 +242,10 @@ fn lab_of(drill: &Child) -> u64 {
 fn the_lab_of_a_drill_ends_with_it() {
     let Some(_) = fresh_name() else { return };
     for (signal, wait) in [("-KILL", 1500), ("-INT", 0)] {
-        let mut drill = Command::new(PROGRAM);
-        drill.args(["drill", "mutations"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // What a shell starts in the background ignores SIGINT, and so do these tests then.
+        let mut drill = Command::new("env");
+        drill.args(["--default-signal=INT", PROGRAM, "drill", "mutations"]);
+        drill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut drill = drill.spawn().unwrap();
         let namespace = lab_of(&drill);
         // Long enough for probers to run in it, and mistakes to be planted.
