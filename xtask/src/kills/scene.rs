@@ -312,7 +312,7 @@ fn judge(
         }
         Some(other) => return Err(format!("it ended otherwise: {other:?}")),
     };
-    // Nothing holds a command back that is slow, and nobody here ends it in time, as `firewarden guard` would.
+    // This client runs the command itself, without the mark by which a guard finds what it has to hold.
     let ran = fs::read_to_string(folder.join(RAN)).ok().and_then(|at| at.parse::<u64>().ok());
     if !is_new && ran.is_some_and(|at| at >= deadline) {
         return Ok(format!("{told}, before its command had ended"));

@@ -163,21 +163,14 @@ impl Telling<'_> {
         }
     }
 
-    /// The headline `any -> any` of a hull with one exception, which may fit into it.
+    /// The headline of a hull with one exception. That of addresses fits into it: it is of one family, and the hull is of
+    /// both, since the hull without it were a product otherwise.
     fn but_for(&self, text: &str, summary: &Summary, except: &PacketSet) -> String {
         let words = summary.beside_hull(except).words(self.atoms, SHOWN_MEMBERS, self.names);
-        let fitting = match words.as_slice() {
-            [(name, value)] if name == "source" => text.strip_prefix("any -> ").map(|rest| (value, "", rest)),
-            [(name, value)] if name == "destination" => text
-                .split_once(" -> any")
-                .filter(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
-                .map(|(source, rest)| (value, source, rest)),
-            _ => None,
-        };
-        match fitting {
-            Some((value, "", rest)) => format!("any but {value} -> {rest}"),
-            Some((value, source, rest)) => format!("{source} -> any but {value}{rest}"),
-            None => format!("{text}, with 1 exception"),
+        match (words.as_slice(), text.strip_prefix("any -> any")) {
+            ([(name, value)], Some(rest)) if name == "source" => format!("any but {value} -> any{rest}"),
+            ([(name, value)], Some(rest)) if name == "destination" => format!("any -> any but {value}{rest}"),
+            _ => format!("{text}, with 1 exception"),
         }
     }
 
